@@ -1,0 +1,1 @@
+"""Offline work: labelling, datasets, training and evaluation. Never runs on the car."""

@@ -1,0 +1,1 @@
+"""Roads: lane graph, towns, routes and OpenDRIVE import."""
