@@ -1,0 +1,21 @@
+"""The `rsd` command: everything that happens off the car."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    name="rsd",
+    help="Label, train, evaluate and check RSD planners. Nothing here runs on the car.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+eval_app = typer.Typer(help="Score drives, plans and detections.", no_args_is_help=True)
+app.add_typer(eval_app, name="eval")
+
+# A command's module imports what is heavy inside its function, so that `rsd --help` stays quick.
+
+
+if __name__ == "__main__":
+    app()
