@@ -1,0 +1,100 @@
+"""From a planned trajectory to throttle, brake and steer. Pure: used by the ROS control node and by in-process drives alike."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsd_model.contracts import PLAN_STEP_SECONDS, VehicleControl
+
+
+@dataclass(frozen=True)
+class FollowerParameters:
+    """Gains and limits of `TrajectoryFollower`. The defaults suit the embedded world and CARLA's passenger cars."""
+
+    wheelbase: float = 2.9  # m
+    max_wheel_angle: float = 1.22  # rad at full steer (70 degrees, CARLA's default)
+    rear_axle: float = -1.45  # m, x of the rear axle in base_link
+    lookahead_seconds: float = 0.9  # aim at where the plan is after this time ...
+    lookahead_min: float = 3.5  # m, ... but never nearer than this
+    lookahead_max: float = 15.0  # m
+    speed_horizon: float = 1.0  # s of the plan that decides the target speed
+    stop_distance: float = 0.6  # m, a plan shorter than this over its 3 s means: stand still
+    kp: float = 0.35  # throttle per m/s of speed error
+    ki: float = 0.06  # throttle per m/s of mean error over the window
+    window: int = 20  # ticks of the integral
+    brake_gain: float = 0.28  # brake per m/s of overspeed
+    brake_margin: float = 0.35  # m/s of overspeed tolerated before braking
+    max_throttle: float = 0.75
+
+
+def target_speed(trajectory: np.ndarray, horizon: float) -> float:
+    """Speed in m/s that `trajectory` (T, 2) m, base_link, one point each 0.5 s, asks for at `horizon` s."""
+    points = np.vstack([np.zeros((1, 2)), trajectory])
+    speeds = np.linalg.norm(np.diff(points, axis=0), axis=1) / PLAN_STEP_SECONDS
+    middles = (np.arange(len(speeds)) + 0.5) * PLAN_STEP_SECONDS
+    return float(np.interp(horizon, middles, speeds))
+
+
+def aim_point(trajectory: np.ndarray, distance: float) -> np.ndarray:
+    """Point (2,) m on the plan `distance` m along it from the vehicle; past its end it goes on straight."""
+    points = np.vstack([np.zeros((1, 2)), trajectory])
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    if along[-1] > distance:
+        return np.array([np.interp(distance, along, points[:, k]) for k in range(2)])
+    moving = np.flatnonzero(steps > 0.05)
+    heading = points[moving[-1] + 1] - points[moving[-1]] if len(moving) else np.array([1.0, 0.0])
+    return points[-1] + heading / np.linalg.norm(heading) * (distance - along[-1])
+
+
+class TrajectoryFollower:
+    """Pure pursuit for the steering, PI with feed-through of the plan's own speed for throttle and brake."""
+
+    def __init__(self, parameters: FollowerParameters | None = None) -> None:
+        self.parameters = parameters or FollowerParameters()
+        self._errors: deque[float] = deque(maxlen=self.parameters.window)
+
+    def reset(self) -> None:
+        """Forget the integral, after a stop or a jump in time."""
+        self._errors.clear()
+
+    def control(self, trajectory: np.ndarray, speed: float, age: float = 0.0) -> VehicleControl:
+        """Command that follows `trajectory` (T, 2) m, base_link of the instant it was planned at.
+
+        `speed` is the forward speed in m/s, `age` the seconds since the plan's stamp; the target speed is read that much
+        further along the plan. Raises ValueError on values that are not finite.
+        """
+        trajectory = np.asarray(trajectory, dtype=float)
+        if not (np.isfinite(trajectory).all() and np.isfinite(speed) and np.isfinite(age)):
+            raise ValueError("the trajectory follower got a trajectory, speed or age that is not finite")
+        p = self.parameters
+        travelled = float(np.linalg.norm(np.diff(np.vstack([np.zeros((1, 2)), trajectory]), axis=0), axis=1).sum())
+        if travelled < p.stop_distance:
+            self.reset()
+            return VehicleControl(brake=1.0 if speed > 1.0 else 0.6)
+        wanted = target_speed(trajectory, age + p.speed_horizon)
+        throttle, brake = self._pedals(wanted, speed)
+        return VehicleControl(throttle=throttle, brake=brake, steer=self._steer(trajectory, speed))
+
+    def _steer(self, trajectory: np.ndarray, speed: float) -> float:
+        p = self.parameters
+        distance = float(np.clip(p.lookahead_seconds * max(speed, 0.0), p.lookahead_min, p.lookahead_max))
+        x, y = aim_point(trajectory, distance) - np.array([p.rear_axle, 0.0])
+        wheel_angle = np.arctan2(2.0 * p.wheelbase * y, x * x + y * y)
+        return float(np.clip(-wheel_angle / p.max_wheel_angle, -1.0, 1.0))
+
+    def _pedals(self, wanted: float, speed: float) -> tuple[float, float]:
+        p = self.parameters
+        error = wanted - speed
+        self._errors.append(error)
+        if error < -p.brake_margin:
+            self.reset()
+            return 0.0, float(np.clip(-p.brake_gain * (error + p.brake_margin), 0.05, 1.0))
+        if wanted < 0.3:
+            return 0.0, 0.5
+        cruise = 0.02 * wanted  # holds speed against drag
+        throttle = cruise + p.kp * error + p.ki * float(np.sum(self._errors)) / len(self._errors)
+        return float(np.clip(throttle, 0.0, p.max_throttle)), 0.0

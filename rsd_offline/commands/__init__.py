@@ -1,0 +1,1 @@
+"""One module a command of `rsd`; heavy imports stay inside the functions."""

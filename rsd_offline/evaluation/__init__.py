@@ -1,0 +1,1 @@
+"""Evaluation: closed-loop drives and the public metrics."""

@@ -1,0 +1,1 @@
+"""Risk labels: where they come from, how they are stored and how far to trust them."""

@@ -1,0 +1,1 @@
+"""Training of the planner: targets, batches, the loop and its DAgger rounds."""
