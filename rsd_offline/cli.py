@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from rsd_offline.evaluation.closed_loop_metrics_command import closed_loop
+
 app = typer.Typer(
     name="rsd",
     help="Label, train, evaluate and check RSD planners. Nothing here runs on the car.",
@@ -13,6 +15,7 @@ app = typer.Typer(
 )
 eval_app = typer.Typer(help="Score drives, plans and detections.", no_args_is_help=True)
 app.add_typer(eval_app, name="eval")
+eval_app.command("closed-loop")(closed_loop)
 
 # A command's module imports what is heavy inside its function, so that `rsd --help` stays quick.
 
