@@ -1,0 +1,171 @@
+"""Builds the ROS messages into the running Python's environment when ROS comes from wheels (no ROS installation).
+
+`python -m rsd_ros.build_messages` builds `rsd` and, where they are not importable, carla_msgs, ackermann_msgs and tf2_msgs. It needs cmake, a
+C++ compiler and Python's headers; it does nothing when the definitions have not changed since the last build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rsd_model.resources import share_path
+
+STAMP = Path(sys.prefix) / "share" / "rsd" / "messages.json"  # {package: hash of the definitions it was built from}
+FALLBACK_PACKAGES = ("ackermann_msgs", "carla_msgs", "tf2_msgs")
+BUILD_SECONDS = 600  # a hanging compiler must not hang CI
+SOURCE_FILES = ("CMakeLists.txt", "package.xml", "msg/*.msg")
+
+
+class MessageBuildError(RuntimeError):
+    """The messages could not be built; the text says what was missing or what the compiler said."""
+
+
+def message_sources() -> dict[str, Path]:
+    """Package name to the folder with its definitions: our own, and those that stand in for missing packages."""
+    interfaces = Path(__file__).parent / "compat" / "interfaces"
+    own = Path(__file__).absolute().parents[1]
+    if not (own / "package.xml").exists():
+        own = share_path("source")
+    return {"rsd": own} | {name: interfaces / name for name in FALLBACK_PACKAGES}
+
+
+def source_files(folder: Path) -> list[Path]:
+    """The files of a message package that decide what is built, relative to its folder."""
+    return sorted(path.relative_to(folder) for pattern in SOURCE_FILES for path in folder.glob(pattern))
+
+
+def definitions_hash(folder: Path) -> str:
+    """Hash over the names and contents of a message package's sources."""
+    digest = hashlib.sha256()
+    for name in source_files(folder):
+        digest.update(f"{name}\0".encode() + (folder / name).read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def built_hashes() -> dict[str, str]:
+    """What this environment's messages were built from; empty where this program has built none."""
+    return json.loads(STAMP.read_text()) if STAMP.exists() else {}
+
+
+def outdated_packages() -> dict[str, Path]:
+    """Packages to build: missing, or built here from other definitions. A real package from elsewhere is left alone."""
+    built = built_hashes()
+    sources = message_sources()
+    return {name: folder for name, folder in sources.items() if _is_outdated(name, folder, built)}
+
+
+def _is_outdated(name: str, folder: Path, built: dict[str, str]) -> bool:
+    if importlib.util.find_spec(name) is None:
+        return True
+    return name in built and built[name] != definitions_hash(folder)
+
+
+def point_includes_here(prefix: Path = Path(sys.prefix)) -> int:
+    """Rewrites the include folders in the wheels' cmake files, which name the machine that built them; returns how many files changed."""
+    import numpy
+
+    python_include = sysconfig.get_path("include")
+    changed = 0
+    for path in prefix.glob("share/*/cmake/*_pyExport.cmake"):
+        text = path.read_text()
+        here = re.sub(r'[^";]*/cp3\d+-cp3\d+t?/include/python3\.\d+t?', python_include, text)
+        here = re.sub(r'[^";]*/cp3\d+-cp3\d+t?/[^";]*/numpy/_?core/include', numpy.get_include(), here)
+        if here != text:
+            path.write_text(here)
+            changed += 1
+    return changed
+
+
+def check_tools() -> None:
+    """Raises MessageBuildError that names every missing tool and the command that installs it."""
+    missing = [] if shutil.which("cmake") else ["cmake"]
+    if not (shutil.which("c++") or shutil.which("g++")):
+        missing.append("g++")
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        missing.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
+    if missing:
+        raise MessageBuildError(f"the messages need {', '.join(missing)}; run: sudo apt-get install -y {' '.join(missing)}")
+    if importlib.util.find_spec("rosidl_generator_py") is None or not _share("rosidl_default_generators").exists():
+        raise MessageBuildError('the message generators are missing; run: make setup (or pip install "rsd[ros]")')
+
+
+def _share(package: str) -> Path:
+    return Path(sys.prefix) / "share" / package
+
+
+def build(packages: dict[str, Path]) -> None:
+    """Builds and installs the packages into sys.prefix; raises MessageBuildError with the compiler's last words."""
+    check_tools()
+    point_includes_here()
+    with tempfile.TemporaryDirectory(prefix="rsd_messages_") as scratch, ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda item: _build_one(item[0], item[1], Path(scratch)), packages.items()))
+    hashes = built_hashes() | {name: definitions_hash(folder) for name, folder in packages.items()}
+    STAMP.parent.mkdir(parents=True, exist_ok=True)
+    STAMP.write_text(json.dumps(hashes, indent=1))
+
+
+def _build_one(name: str, folder: Path, scratch: Path) -> None:
+    source, binary = scratch / name, scratch / f"{name}_build"
+    # cmake refuses a source folder that contains the environment, as a checkout with its .venv does.
+    for file in source_files(folder):
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / file, source / file)
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    options = {
+        "CMAKE_BUILD_TYPE": "Release",
+        "CMAKE_INSTALL_PREFIX": sys.prefix,
+        "Python3_EXECUTABLE": sys.executable,
+        "RSD_PYTHON_MESSAGES_ONLY": "ON",
+        "BUILD_TESTING": "OFF",
+    }
+    definitions = [f"-D{key}={value}" for key, value in options.items()]
+    _run("cmake", "-S", str(source), "-B", str(binary), *generator, *definitions)
+    _run("cmake", "--build", str(binary), "--parallel", str(os.cpu_count() or 1))
+    _run("cmake", "--install", str(binary))
+
+
+def _run(*command: str) -> None:
+    environment = os.environ | {"AMENT_PREFIX_PATH": sys.prefix, "CMAKE_PREFIX_PATH": sys.prefix}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    result = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BUILD_SECONDS
+    )
+    if result.returncode:
+        tail = "\n".join((result.stdout + result.stderr).splitlines()[-30:])
+        raise MessageBuildError(f"{' '.join(command)} failed with exit code {result.returncode}:\n{tail}")
+
+
+def main() -> int:
+    """Command line; exit code 1 with a sentence on stderr when the messages could not be built."""
+    parser = argparse.ArgumentParser(description="Build the ROS messages into this Python's environment.")
+    parser.add_argument("--force", action="store_true", help="build even when nothing has changed")
+    forced = parser.parse_args().force
+    built = built_hashes()
+    packages = outdated_packages()
+    if forced:
+        packages |= {name: folder for name, folder in message_sources().items() if name in built}
+    try:
+        if packages:
+            print(f"building messages: {', '.join(packages)}", flush=True)
+            build(packages)
+    except MessageBuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("messages are up to date")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
