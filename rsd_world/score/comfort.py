@@ -1,4 +1,4 @@
-"""Comfort ("driving smoothness"): share of two-second stretches within bounds, as published and corrected.
+"""Comfort ("driving smoothness"): share of 20-frame stretches within bounds, as published and corrected.
 
 As published (tools/efficiency_smoothness_benchmark.py, 0.0.4): data of 20 Hz are taken for 10 Hz, the yaw rate is
 CARLA's in deg/s against a bound in rad/s and is unwrapped as if it were an angle, the yaw "acceleration" is the yaw
