@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from rsd_offline.commands.drive import drive
+from rsd_offline.commands.train import train
 from rsd_offline.evaluation.closed_loop_metrics_command import closed_loop
 
 app = typer.Typer(
@@ -16,6 +18,8 @@ app = typer.Typer(
 eval_app = typer.Typer(help="Score drives, plans and detections.", no_args_is_help=True)
 app.add_typer(eval_app, name="eval")
 eval_app.command("closed-loop")(closed_loop)
+eval_app.command("drive")(drive)
+app.command("train")(train)
 
 # A command's module imports what is heavy inside its function, so that `rsd --help` stays quick.
 

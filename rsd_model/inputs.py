@@ -1,0 +1,83 @@
+"""From one frame set to the numbers the network takes. Training, the ROS node and in-process drives all pass through here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from rsd_model.config import ImageConfig, ModelConfig
+from rsd_model.contracts import CameraRig, EgoState
+from rsd_model.geometry import base_to_lidar_points, lidar_to_image, wrap_angle, yaw_of
+
+
+@dataclass(frozen=True)
+class SampleInputs:
+    """One sample as plain arrays; batches stack these."""
+
+    images: np.ndarray  # (N, H, W, 3) uint8 RGB, resized and padded; normalised on the device
+    lidar2img: np.ndarray  # (N, 4, 4) float32, to pixels of the resized image
+    camera_valid: np.ndarray  # (N,) bool
+    can_bus: np.ndarray  # (18,) float32, deltas against the frame of the previous BEV
+    command: int
+    route: np.ndarray  # (R, 2) float32, m, LiDAR frame
+    ego_status: np.ndarray  # (3,) float32: forward speed m/s, forward acceleration m/s^2, yaw rate rad/s
+
+
+def network_image(image: np.ndarray, config: ImageConfig) -> np.ndarray:
+    """Resize an RGB image (h, w, 3) uint8 to the configured size and pad it with zeros at the right and the bottom."""
+    padded = np.zeros((*config.padded_size, 3), np.uint8)
+    height, width = image.shape[:2]
+    if (width, height) == (config.width, config.height):
+        padded[:height, :width] = image
+        return padded
+    shrinks = width >= config.width and height >= config.height
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    padded[: config.height, : config.width] = cv2.resize(image, (config.width, config.height), interpolation=method)
+    return padded
+
+
+def rig_projection(rig: CameraRig, config: ImageConfig) -> np.ndarray:
+    """(N, 4, 4) float32 projection of LiDAR-frame points to pixels of the resized images."""
+    size = np.tile([[config.width, config.height]], (len(rig.names), 1))
+    return lidar_to_image(rig, size).astype(np.float32)
+
+
+def can_bus(ego: EgoState, previous: EgoState | None) -> np.ndarray:
+    """(18,) CAN-bus vector in Bench2Drive's order with the deltas VAD's detector puts in.
+
+    0:3 displacement in the map frame m (z 0), 3:7 quaternion wxyz of the heading, 7:10 speed, 10:13 acceleration,
+    13:16 negative yaw rate on z, 16 heading rad, 17 change of heading in DEGREES. Without a previous frame the deltas are 0.
+    """
+    yaw = yaw_of(ego.pose)
+    values = np.zeros(18, np.float32)
+    values[3], values[6] = np.cos(yaw / 2.0), np.sin(yaw / 2.0)
+    values[7] = ego.speed
+    values[10:13] = ego.acceleration
+    values[15] = -ego.yaw_rate
+    values[16] = yaw
+    if previous is not None:
+        values[0:2] = ego.pose[:2, 3] - previous.pose[:2, 3]
+        values[17] = np.degrees(wrap_angle(yaw - yaw_of(previous.pose)))
+    return values
+
+
+def resample_route(route: np.ndarray, count: int, spacing: float) -> np.ndarray:
+    """`count` points (count, 2) every `spacing` m along a route (R, 2) m; past its end the last point repeats."""
+    if len(route) == 0:
+        return np.zeros((count, 2))
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(route, axis=0), axis=1))])
+    wanted = spacing * np.arange(1, count + 1)
+    return np.stack([np.interp(wanted, along, route[:, k]) for k in range(2)], axis=1)
+
+
+def route_input(route: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """(R, 2) float32 route ahead in the LiDAR frame as the ego query takes it, from points in base_link."""
+    points = resample_route(route, config.ego.route_points, config.ego.route_spacing)
+    return base_to_lidar_points(points).astype(np.float32)
+
+
+def ego_status(ego: EgoState) -> np.ndarray:
+    """(3,) float32: forward speed m/s, forward acceleration m/s^2, yaw rate rad/s."""
+    return np.array([ego.speed, ego.acceleration[0], ego.yaw_rate], np.float32)

@@ -1,0 +1,55 @@
+"""`rsd eval drive`: closed-loop drives in the embedded world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def drive(
+    policy: Annotated[str, typer.Option(help="student, expert or constant (blind route follower)")] = "student",
+    weights: Annotated[Path | None, typer.Option(help="safetensors of the student; default: the shipped nano weights")] = None,
+    town: Annotated[str, typer.Option(help="town name or imported .npz")] = "birch",
+    routes: Annotated[int, typer.Option(help="number of drives")] = 50,
+    seed: Annotated[int, typer.Option(help="picks routes, traffic and places of the scenarios")] = 1,
+    scenarios: Annotated[bool, typer.Option(help="one scenario a drive, all in turn; else plain driving")] = False,
+    weather: Annotated[list[str] | None, typer.Option(help="weathers in turn; default all six")] = None,
+    plan_every: Annotated[int, typer.Option(help="simulation ticks between two plans")] = 1,
+    workers: Annotated[int, typer.Option(help="processes")] = 2,
+    out: Annotated[Path | None, typer.Option(help="write the report as JSON")] = None,
+) -> None:
+    """Drive many routes in this process and print Bench2Drive's scores of them. Results are the embedded world's, not CARLA's."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from rsd_model.resources import config_path
+    from rsd_offline.evaluation.drive import DriveConfig, drive_all, evaluation_episodes, write_report
+    from rsd_offline.training.run import progress_bar
+    from rsd_world.render.weather import WEATHER_NAMES
+    from rsd_world.scenarios import scenario_catalogue
+    from rsd_world.score.episode_score import aggregate
+
+    if policy == "student" and weights is None:
+        weights = config_path("weights/nano.safetensors")
+    config = DriveConfig(policy=policy, weights=str(weights or ""), plan_every=plan_every)
+    names = list(scenario_catalogue()) if scenarios else []
+    episodes = evaluation_episodes(town, routes, seed, names, weather or list(WEATHER_NAMES))
+    results = []
+    with progress_bar() as progress:
+        task = progress.add_task(f"{policy} in {town}", total=len(episodes), text="")
+        for result in drive_all(config, episodes, workers):
+            results.append(result)
+            mean = sum(r.score.driving_score for r in results) / len(results)
+            wins = sum(r.score.success for r in results)
+            progress.update(task, advance=1, text=f"success {wins}/{len(results)}, driving score {mean:.1f}")
+    summary = aggregate([r.score for r in results])
+    table = Table("figure", "value", title=f"{policy} in {town}: {len(results)} drives ({summary['version']})")
+    for key in ("driving_score", "route_completion", "success_rate", "collision_rate", "efficiency", "comfort"):
+        table.add_row(key.replace("_", " "), "n/a" if summary[key] is None else f"{summary[key]:.3f}")
+    for name, row in summary["scenarios"].items():
+        table.add_row(name, f"{row['success']}/{row['total']}, driving score {row['driving_score']:.1f}")
+    Console().print(table)
+    if out is not None:
+        write_report(out, config, results, summary)

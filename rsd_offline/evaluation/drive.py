@@ -1,0 +1,140 @@
+"""Closed-loop drives in the embedded world, in this process: many episodes, one policy, one table."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import platform
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rsd_model.geometry import bench2drive_rig
+from rsd_offline.evaluation.policies import ExpertPolicy, Policy, RouteFollowerPolicy, StudentPolicy
+from rsd_world.score.episode_score import EpisodeScore, score_episode
+from rsd_world.world import Episode, World
+
+POLICIES = ("student", "expert", "constant")
+
+
+@dataclass(frozen=True)
+class DriveConfig:
+    """Who drives, and how."""
+
+    policy: str = "student"  # one of POLICIES
+    weights: str = ""  # safetensors of the student
+    device: str = "cpu"
+    plan_every: int = 1  # ticks between two plans of the student
+    image_width: int = 400
+    image_height: int = 225
+    max_seconds: float = 240.0  # safety net; the world ends a drive by its own rules before
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ValueError(f"policy {self.policy!r} is none of {', '.join(POLICIES)}")
+        if self.policy == "student" and not self.weights:
+            raise ValueError("policy student needs weights: give a .safetensors file")
+
+
+@dataclass(frozen=True)
+class DriveResult:
+    """One finished drive."""
+
+    episode: Episode
+    score: EpisodeScore
+    outcome: str
+    seconds: float  # simulated
+    infractions: tuple[str, ...]  # in words
+
+
+class Driver:
+    """Drives episodes one after another in one process; keeps the network and the renderer of the last town."""
+
+    def __init__(self, config: DriveConfig) -> None:
+        self.config = config
+        self._student: StudentPolicy | None = None
+        self._town = ""
+
+    def drive(self, episode: Episode) -> DriveResult:
+        """Drive one episode to its end and score it."""
+        world = World(episode)
+        policy = self._policy(world)
+        policy.start(world)
+        while not world.done and world.time < self.config.max_seconds:
+            world.step(policy.act(world))
+        words = tuple(f"{i.time:.1f} s {i.kind.value}: {i.detail}" for i in world.infractions)
+        return DriveResult(episode, score_episode(world), world.outcome, world.time, words)
+
+    def _policy(self, world: World) -> Policy:
+        if self.config.policy == "expert":
+            return ExpertPolicy()
+        if self.config.policy == "constant":
+            return RouteFollowerPolicy()
+        return self._student_policy(world)
+
+    def _student_policy(self, world: World) -> StudentPolicy:
+        from rsd_model.inference import PlannerRuntime
+        from rsd_world.render.renderer import Renderer
+
+        if self._student is None or self._town != world.town.name:
+            rig = bench2drive_rig(self.config.image_width, self.config.image_height)
+            renderer = Renderer(world.town, rig)
+            runtime = PlannerRuntime(Path(self.config.weights), device=self.config.device)
+            self._student = StudentPolicy(runtime, renderer, self.config.plan_every)
+            self._town = world.town.name
+        return self._student
+
+
+_driver: Driver | None = None
+
+
+def _start_worker(config: DriveConfig, threads: int) -> None:
+    global _driver
+    import torch
+
+    torch.set_num_threads(threads)
+    _driver = Driver(config)
+
+
+def _drive(episode: Episode) -> DriveResult:
+    assert _driver is not None
+    return _driver.drive(episode)
+
+
+def drive_all(config: DriveConfig, episodes: Sequence[Episode], workers: int) -> Iterator[DriveResult]:
+    """Drive all episodes over `workers` processes; results come as they end."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start_worker, (config, 1)) as pool:
+        for future in as_completed([pool.submit(_drive, episode) for episode in episodes]):
+            yield future.result()
+
+
+def evaluation_episodes(town: str, count: int, seed: int, scenarios: Sequence[str], weathers: Sequence[str]) -> list[Episode]:
+    """`count` seeded episodes over different routes; scenarios and weathers are gone through in turn."""
+    return [
+        Episode(
+            town=town, route=1000 * seed + i, seed=1000 * seed + i, weather=weathers[i % len(weathers)],
+            scenario=scenarios[i % len(scenarios)] if scenarios else None,
+        )
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def result_row(result: DriveResult) -> dict[str, Any]:
+    """A result as plain JSON."""
+    score = result.score
+    return {
+        **asdict(result.episode), "outcome": result.outcome, "seconds": round(result.seconds, 1),
+        "driving_score": score.driving_score, "route_completion": score.route_completion, "success": score.success,
+        "efficiency": score.efficiency, "comfort": score.comfort, "infractions": list(result.infractions),
+    }  # fmt: skip
+
+
+def write_report(path: Path, config: DriveConfig, results: Sequence[DriveResult], table: dict[str, Any]) -> None:
+    """Write the aggregate and every route as JSON."""
+    rows = sorted((result_row(r) for r in results), key=lambda row: row["route"])
+    report = {"config": asdict(config), "machine": platform.processor() or platform.machine(), "table": table, "routes": rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1))

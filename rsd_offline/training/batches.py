@@ -1,0 +1,182 @@
+"""Batches as a function of the step alone, so that a resumed run sees exactly what an uninterrupted one would have seen."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from rsd_model.config import ModelConfig
+from rsd_model.contracts import EgoState
+from rsd_model.inputs import can_bus, ego_status, network_image, rig_projection, route_input
+from rsd_model.losses.targets import PlannerTargets
+from rsd_model.network import PlannerInputs
+from rsd_offline.datasets.episode_store import DriveFrame, Episode, decode_image
+from rsd_offline.training.config import TrainConfig
+from rsd_offline.training.targets import RiskLayout, SampleTargets, sample_targets
+
+Risks = dict[str, dict[int, tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """T instants of B samples, oldest first; the last one has targets."""
+
+    images: Tensor  # (T, B, N, H, W, 3) uint8
+    lidar2img: Tensor  # (B, N, 4, 4)
+    camera_valid: Tensor  # (T, B, N) bool
+    can_bus: Tensor  # (T, B, 18)
+    command: Tensor  # (T, B) int64
+    route: Tensor  # (T, B, R, 2)
+    ego_status: Tensor  # (T, B, 3)
+    targets: PlannerTargets
+
+    def inputs(self, time: int, mean: Tensor, std: Tensor, prev_bev: Tensor | None) -> PlannerInputs:
+        """Network inputs of instant `time` on the device of `mean` and `std` ((3, 1, 1), 0..255)."""
+        device = mean.device
+        images = self.images[time].to(device).permute(0, 1, 4, 2, 3).float()
+        return PlannerInputs(
+            images=(images - mean) / std,
+            lidar2img=self.lidar2img.to(device),
+            can_bus=self.can_bus[time].to(device),
+            command=self.command[time].to(device),
+            route=self.route[time].to(device),
+            ego_status=self.ego_status[time].to(device),
+            camera_valid=self.camera_valid[time].to(device),
+            prev_bev=prev_bev,
+        )
+
+
+class NetworkImages:
+    """Images of an episode at network size, decoded once and kept as a memory-mapped file beside the data."""
+
+    def __init__(self, model: ModelConfig) -> None:
+        self._config = model.image
+
+    def of(self, episode: Episode) -> np.ndarray:
+        """(frames, N, H, W, 3) uint8."""
+        height, width = self._config.padded_size
+        folder = episode.folder.parent / ".cache"
+        path = folder / f"{episode.folder.name}_{self._config.width}x{self._config.height}_{height}.npy"
+        if not path.exists():
+            folder.mkdir(exist_ok=True)
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            with partial.open("wb") as file:
+                np.save(file, np.stack([self._decode(episode.frame(i)) for i in range(len(episode))]))
+            os.replace(partial, path)
+        return np.load(path, mmap_mode="r")
+
+    def _decode(self, frame: DriveFrame) -> np.ndarray:
+        return np.stack([network_image(decode_image(data), self._config) for data in frame.images])
+
+
+def ego_state(frame: DriveFrame) -> EgoState:
+    """Ego state of a recorded frame."""
+    return EgoState(float(frame.stamp), frame.pose, frame.velocity, frame.acceleration, float(frame.yaw_rate))
+
+
+class StepBatches(Dataset):
+    """Item `step` is the whole batch of that optimiser step."""
+
+    def __init__(
+        self,
+        groups: list[list[Path]],
+        model: ModelConfig,
+        train: TrainConfig,
+        layout: RiskLayout,
+        risks: Risks,
+        judged: dict[str, str],
+        seed: int,
+    ) -> None:
+        """`groups`: episode folders, the newest collection last; `train.recent_share` of a batch comes from that one."""
+        self._model, self._train, self._layout = model, train, layout
+        self._risks, self._judged, self._seed = risks, judged, seed
+        self._images = NetworkImages(model)
+        self._episodes = [[Episode(folder) for folder in group] for group in groups if group]
+        self._samples = [
+            np.array([(e, i) for e, episode in enumerate(group) for i in range(len(episode))])
+            for group in self._episodes
+        ]
+
+    @property
+    def frames(self) -> int:
+        return sum(len(samples) for samples in self._samples)
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng([self._seed, step])
+        history = 0 if rng.random() < self._train.history_drop else self._train.history
+        picks = [self._pick(rng, history) for _ in range(self._train.batch_size)]
+        return collate([self._sample(episode, index, history, rng) for episode, index in picks])
+
+    def _pick(self, rng: np.random.Generator, history: int) -> tuple[Episode, int]:
+        recent = len(self._samples) > 1 and rng.random() < self._train.recent_share
+        group = len(self._samples) - 1 if recent else int(rng.integers(max(1, len(self._samples) - 1)))
+        while True:
+            number, index = self._samples[group][rng.integers(len(self._samples[group]))]
+            if index >= history or not history:
+                return self._episodes[group][number], int(index)
+
+    def _sample(self, episode: Episode, index: int, history: int, rng: np.random.Generator) -> dict:
+        indices = range(index - history, index + 1)
+        images = self._images.of(episode)
+        frames = [episode.frame(i, with_images=False) for i in indices]
+        egos = [ego_state(frame) for frame in frames]
+        cameras = len(episode.rig.names)
+        valid = np.ones((len(frames), cameras), bool)
+        if rng.random() < self._train.camera_drop:
+            valid[:, rng.integers(cameras)] = False
+        frame_id = episode.frame_id(index)
+        targets = sample_targets(
+            episode, index, self._model, self._layout,
+            self._risks.get(frame_id, {}), self._judged.get(frame_id) == "all",
+        )  # fmt: skip
+        return {
+            "images": np.stack([images[i] for i in indices]),
+            "lidar2img": rig_projection(episode.rig, self._model.image),
+            "camera_valid": valid,
+            "can_bus": np.stack([can_bus(e, p) for e, p in zip(egos, [None, *egos], strict=False)]),
+            "command": np.array([int(f.command) for f in frames]),
+            "route": np.stack([route_input(f.route, self._model) for f in frames]),
+            "ego_status": np.stack([ego_status(e) for e in egos]),
+            "targets": targets,
+        }
+
+
+def collate(samples: list[dict]) -> Batch:
+    """Stack samples; time comes before the batch where a field has it."""
+
+    def stacked(key: str, axis: int) -> Tensor:
+        return torch.from_numpy(np.stack([s[key] for s in samples], axis=axis))
+
+    timed = {k: stacked(k, 1) for k in ("images", "camera_valid", "can_bus", "command", "route", "ego_status")}
+    return Batch(lidar2img=stacked("lidar2img", 0), targets=collate_targets([s["targets"] for s in samples]), **timed)
+
+
+def collate_targets(samples: list[SampleTargets]) -> PlannerTargets:
+    """Targets of single samples as one batch."""
+
+    def ragged(key: str) -> list[Tensor]:
+        return [torch.from_numpy(np.ascontiguousarray(getattr(s, key))) for s in samples]
+
+    steps = samples[0].ego_future.shape[0]
+    return PlannerTargets(
+        object_boxes=ragged("object_boxes"), object_labels=ragged("object_labels"),
+        object_futures=ragged("object_futures"), object_future_masks=ragged("object_future_masks"),
+        map_points=ragged("map_points"), map_labels=ragged("map_labels"),
+        ego_future=torch.stack(ragged("ego_future")), ego_future_mask=torch.ones(len(samples), steps),
+        command=torch.tensor([s.command for s in samples]), object_risks=ragged("object_risks"),
+        risk_map=torch.stack(ragged("risk_map")), risk_map_mask=torch.stack(ragged("risk_map_mask")),
+    )  # fmt: skip
+
+
+def batch_loader(batches: StepBatches, first_step: int, last_step: int, workers: int) -> DataLoader:
+    """Batches of steps first_step .. last_step - 1, prepared ahead by `workers` processes (0 = in this one)."""
+    return DataLoader(
+        batches, batch_size=None, sampler=range(first_step, last_step), num_workers=workers,
+        prefetch_factor=3 if workers else None, multiprocessing_context="fork" if workers else None,
+    )  # fmt: skip

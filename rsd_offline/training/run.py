@@ -1,0 +1,109 @@
+"""A training run from its YAML: collect, imitate, then correct the student where it drives (DAgger), round by round."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rsd_model.config import ModelConfig, load_model_config
+from rsd_offline.datasets.collect import CollectConfig, collect, plan_episodes
+from rsd_offline.datasets.episode_store import find_episodes
+from rsd_offline.labeling.store import read_judged, read_risks
+from rsd_offline.training.batches import StepBatches
+from rsd_offline.training.config import RoundConfig, TrainConfig
+from rsd_offline.training.targets import RiskLayout
+from rsd_offline.training.trainer import Trainer
+
+console = Console()
+
+
+def progress_bar() -> Progress:
+    """Bar with count, elapsed and remaining time and a free text."""
+    return Progress(
+        TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console,
+    )  # fmt: skip
+
+
+class TrainingRun:
+    """All rounds of one run in one folder; started again after a kill it goes on where it was."""
+
+    def __init__(self, config: TrainConfig, out: Path, device: torch.device) -> None:
+        self.config, self.out = config, out
+        self.model: ModelConfig = load_model_config(config.model)
+        out.mkdir(parents=True, exist_ok=True)
+        self.trainer = Trainer(self.model, config, out, device)
+        if not self.trainer.resume() and config.init_weights:
+            self.trainer.start_from(Path(config.init_weights))
+
+    def run(self) -> Path:
+        """Do what is missing; returns the path of the final weights."""
+        self._collect("validation", self.config.validation)
+        last_step = 0
+        for number, stage in enumerate(self.config.rounds):
+            last_step += stage.steps
+            if stage.collect is not None:
+                self._collect(stage.name, self._with_driver(stage, number))
+            if self.trainer.step < last_step:
+                self._train(number, last_step)
+            if not self.weights(stage).exists():
+                self.trainer.export(self.weights(stage), {"run": self.config.name, "round": stage.name})
+        return self.weights(self.config.rounds[-1])
+
+    def weights(self, stage: RoundConfig) -> Path:
+        """Where the weights at the end of a round are written."""
+        return self.out / "weights" / f"{stage.name}.safetensors"
+
+    def _with_driver(self, stage: RoundConfig, number: int) -> CollectConfig:
+        assert stage.collect is not None
+        if not stage.student_drives:
+            return stage.collect
+        return replace(stage.collect, student_weights=str(self.weights(self.config.rounds[number - 1])))
+
+    def _collect(self, name: str, config: CollectConfig) -> None:
+        folder = self.out / "data" / name
+        done = sum((folder / p.name / "episode.json").exists() for p in plan_episodes(config, name))
+        if done == config.episodes:
+            return
+        frames = 0
+        with progress_bar() as progress:
+            task = progress.add_task(f"collect {name}", total=config.episodes, completed=done, text="")
+            for summary in collect(config, folder, name, self.config.collect_workers):
+                frames += summary["frames"]
+                progress.update(task, advance=1, text=f"{frames} frames, last {summary['outcome']}")
+
+    def _batches(self, names: list[str], seed: int, config: TrainConfig) -> StepBatches:
+        folders = [self.out / "data" / name for name in names]
+        risks, judged = {}, {}
+        for store in [Path(self.config.labels)] if self.config.labels else [f / "labels" for f in folders]:
+            risks.update(read_risks(store))
+            judged.update(read_judged(store))
+        layout = risk_layout(self.model)
+        return StepBatches([find_episodes(f) for f in folders], self.model, config, layout, risks, judged, seed)
+
+    def _train(self, number: int, last_step: int) -> None:
+        names = [stage.name for stage in self.config.rounds[: number + 1] if stage.collect is not None]
+        batches = self._batches(names, self.config.seed, self.config)
+        clean = replace(self.config, history_drop=0.0, camera_drop=0.0)
+        validation = self._batches(["validation"], 1, clean)
+        name = self.config.rounds[number].name
+        console.print(f"{name}: {batches.frames} frames to learn from, {validation.frames} held back")
+        with progress_bar() as progress:
+            task = progress.add_task(f"train {name}", total=last_step, completed=self.trainer.step, text="")
+            text = ""
+
+            def on_step(step: int, loss: float) -> None:
+                nonlocal text
+                if step % self.config.validate_every == 0 or step == last_step:
+                    scores = self.trainer.validate(validation)
+                    text = " plan L2 " + "/".join(f"{scores[f'plan_l2_{s}s']:.2f}" for s in (1, 2, 3)) + " m"
+                    with (self.out / "validation.jsonl").open("a") as file:
+                        file.write(json.dumps({"step": step, **scores}) + "\n")
+                progress.update(task, completed=step, text=f"loss {loss:.2f}{text}")
+
+            self.trainer.run(batches, last_step, on_step)
