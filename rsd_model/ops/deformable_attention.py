@@ -67,7 +67,9 @@ def _check_shapes(value: Tensor, shapes: SpatialShapes, locations: Tensor, weigh
     batch, _, heads, _ = value.shape
     expected = (batch, weights.shape[1], heads, len(shapes), weights.shape[-1])
     if tuple(weights.shape) != expected:
-        raise ValueError(f"attention_weights have shape {tuple(weights.shape)}, expected (B, Q, heads, levels, points) {expected}")
+        raise ValueError(
+            f"attention_weights have shape {tuple(weights.shape)}, expected (B, Q, heads, levels, points) {expected}"
+        )
     if tuple(locations.shape) != (*expected, 2):
         raise ValueError(f"sampling_locations have shape {tuple(locations.shape)}, expected {(*expected, 2)}")
 
