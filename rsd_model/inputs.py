@@ -1,4 +1,4 @@
-"""From one frame set to the numbers the network takes. Training, the ROS node and in-process drives all pass through here."""
+"""From one frame set to the numbers the network takes; training, the ROS node and in-process drives share it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def can_bus(ego: EgoState, previous: EgoState | None) -> np.ndarray:
     """(18,) CAN-bus vector in Bench2Drive's order with the deltas VAD's detector puts in.
 
     0:3 displacement in the map frame m (z 0), 3:7 quaternion wxyz of the heading, 7:10 speed, 10:13 acceleration,
-    13:16 negative yaw rate on z, 16 heading rad, 17 change of heading in DEGREES. Without a previous frame the deltas are 0.
+    13:16 negative yaw rate on z, 16 heading rad, 17 change of heading in DEGREES. Deltas are 0 without a previous frame.
     """
     yaw = yaw_of(ego.pose)
     values = np.zeros(18, np.float32)

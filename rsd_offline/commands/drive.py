@@ -10,7 +10,7 @@ import typer
 
 def drive(
     policy: Annotated[str, typer.Option(help="student, expert or constant (blind route follower)")] = "student",
-    weights: Annotated[Path | None, typer.Option(help="safetensors of the student; default: the shipped nano weights")] = None,
+    weights: Annotated[Path | None, typer.Option(help="safetensors of the student [shipped nano]")] = None,
     town: Annotated[str, typer.Option(help="town name or imported .npz")] = "birch",
     routes: Annotated[int, typer.Option(help="number of drives")] = 50,
     seed: Annotated[int, typer.Option(help="picks routes, traffic and places of the scenarios")] = 1,
@@ -20,7 +20,7 @@ def drive(
     workers: Annotated[int, typer.Option(help="processes")] = 2,
     out: Annotated[Path | None, typer.Option(help="write the report as JSON")] = None,
 ) -> None:
-    """Drive many routes in this process and print Bench2Drive's scores of them. Results are the embedded world's, not CARLA's."""
+    """Drive many routes in this process and print Bench2Drive's scores: results in the embedded world, not in CARLA."""
     from rich.console import Console
     from rich.table import Table
 

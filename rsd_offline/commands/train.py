@@ -9,7 +9,7 @@ import typer
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="run configuration, such as config/train/nano_world.yaml", exists=True)],
+    config: Annotated[Path, typer.Argument(help="run configuration: config/train/nano_world.yaml", exists=True)],
     out: Annotated[Path | None, typer.Option(help="folder of the run; default runs/<name>")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:

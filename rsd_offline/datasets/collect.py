@@ -1,4 +1,4 @@
-"""Drives of the embedded world for training: who drives varies, what is recorded is always the expert's plan from there.
+"""Drives of the embedded world for training: who drives varies, the recorded plan is always the expert's.
 
 Expert drives are perturbed now and then, so that the data hold the way back; in DAgger rounds (Ross et al. 2011) the
 student drives and the expert only labels. Episodes that exist are skipped: a killed collection goes on where it was.
@@ -137,7 +137,7 @@ class EpisodeCollector:
             self._renderer = (world.town.name, Renderer(world.town, self._rig, outputs=("rgb", "instance")))
         return self._renderer[1]
 
-    def _drivers(self, world: World, renderer: Renderer, rng: np.random.Generator):  # noqa: ANN202
+    def _drivers(self, world: World, renderer: Renderer, rng: np.random.Generator):
         """A function (tick, expert's control) -> control of this episode."""
         dt = world.episode.dt
         if not self.config.student_weights:
@@ -145,7 +145,7 @@ class EpisodeCollector:
             return lambda _tick, control: perturb(control)
         student = self._student_policy(renderer)
         student.start(world)
-        student_seconds = rng.random(int(600)) < self.config.student_share
+        student_seconds = rng.random(600) < self.config.student_share
 
         def mixed(tick: int, control: VehicleControl) -> VehicleControl:
             own = student.act(world)
@@ -153,7 +153,7 @@ class EpisodeCollector:
 
         return mixed
 
-    def _student_policy(self, renderer: Renderer):  # noqa: ANN202
+    def _student_policy(self, renderer: Renderer):
         from rsd_model.inference import PlannerRuntime
         from rsd_offline.evaluation.policies import StudentPolicy
 
@@ -211,7 +211,7 @@ def _collect(plan: EpisodePlan) -> dict:
 
 
 def collect(config: CollectConfig, out: Path, prefix: str, workers: int) -> Iterator[dict]:
-    """Collect all missing episodes of `config` into `out/<prefix>_<index>`; yields each episode's summary as it ends."""
+    """Collect all missing episodes of `config` into `out/<prefix>_<index>`; yields a summary as each ends."""
     missing = [p for p in plan_episodes(config, prefix) if not (out / p.name / "episode.json").exists()]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (config, out)) as pool:

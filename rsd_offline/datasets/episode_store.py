@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -70,7 +71,7 @@ def decode_image(data: bytes) -> np.ndarray:
 
 
 def write_episode(folder: Path, frames: Sequence[DriveFrame], rig: CameraRig, about: dict) -> None:
-    """Write an episode atomically: a killed writer leaves no half episode under its name. Raises on an empty episode."""
+    """Write an episode atomically: a killed writer leaves no half episode. Raises EpisodeError without frames."""
     if not frames:
         raise EpisodeError(f"{folder}: an episode needs at least one frame")
     partial = folder.with_name(f".{folder.name}.partial")
@@ -133,8 +134,8 @@ class Episode:
             file.seek(offsets[0])
             data = file.read(int(offsets[-1] - offsets[0]))
         if len(data) != offsets[-1] - offsets[0]:
-            raise EpisodeError(f"{self.folder}/images.bin ends before frame {index}: delete the episode and collect again")
-        return tuple(data[b - offsets[0] : e - offsets[0]] for b, e in zip(offsets[:-1], offsets[1:], strict=True))
+            raise EpisodeError(f"{self.folder}/images.bin ends before frame {index}: delete it and collect again")
+        return tuple(data[b - offsets[0] : e - offsets[0]] for b, e in pairwise(offsets))
 
 
 def find_episodes(root: Path) -> list[Path]:

@@ -111,7 +111,9 @@ def drive_all(config: DriveConfig, episodes: Sequence[Episode], workers: int) ->
             yield future.result()
 
 
-def evaluation_episodes(town: str, count: int, seed: int, scenarios: Sequence[str], weathers: Sequence[str]) -> list[Episode]:
+def evaluation_episodes(
+    town: str, count: int, seed: int, scenarios: Sequence[str], weathers: Sequence[str]
+) -> list[Episode]:
     """`count` seeded episodes over different routes; scenarios and weathers are gone through in turn."""
     return [
         Episode(
@@ -135,6 +137,7 @@ def result_row(result: DriveResult) -> dict[str, Any]:
 def write_report(path: Path, config: DriveConfig, results: Sequence[DriveResult], table: dict[str, Any]) -> None:
     """Write the aggregate and every route as JSON."""
     rows = sorted((result_row(r) for r in results), key=lambda row: row["route"])
-    report = {"config": asdict(config), "machine": platform.processor() or platform.machine(), "table": table, "routes": rows}
+    machine = platform.processor() or platform.machine()
+    report = {"config": asdict(config), "machine": machine, "table": table, "routes": rows}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1))

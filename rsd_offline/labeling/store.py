@@ -100,7 +100,7 @@ def write_shard(
 ) -> None:
     """Write `<name>.objects.parquet` and `<name>.frames.parquet` into `folder`, each replaced as a whole.
 
-    `teacher` names who judged (model, prompt_hash, parameters ...) and goes into the file metadata with the schema version.
+    `teacher` names who judged (model, prompt_hash, parameters ...); it goes into the file metadata.
     The frames file is written last: a shard counts as done when it exists.
     """
     folder.mkdir(parents=True, exist_ok=True)

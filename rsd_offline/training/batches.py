@@ -1,4 +1,4 @@
-"""Batches as a function of the step alone, so that a resumed run sees exactly what an uninterrupted one would have seen."""
+"""Batches as a function of the step alone: a resumed run sees exactly what an uninterrupted one would have seen."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class NetworkImages:
 
     def of(self, episode: Episode) -> np.ndarray:
         """(frames, N, H, W, 3) uint8."""
-        height, width = self._config.padded_size
+        height, _ = self._config.padded_size
         folder = episode.folder.parent / ".cache"
         path = folder / f"{episode.folder.name}_{self._config.width}x{self._config.height}_{height}.npy"
         if not path.exists():
@@ -93,7 +93,7 @@ class StepBatches(Dataset):
         judged: dict[str, str],
         seed: int,
     ) -> None:
-        """`groups`: episode folders, the newest collection last; `train.recent_share` of a batch comes from that one."""
+        """`groups`: episode folders, newest collection last; `train.recent_share` of a batch comes from that one."""
         self._model, self._train, self._layout = model, train, layout
         self._risks, self._judged, self._seed = risks, judged, seed
         self._images = NetworkImages(model)

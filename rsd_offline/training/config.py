@@ -56,7 +56,7 @@ class TrainConfig:
     checkpoint_every: int = 200
     validate_every: int = 500
     validation_batches: int = 20
-    loss_weights: dict[str, float] = field(default_factory=dict)  # loss term -> factor on top of the model's own weights
+    loss_weights: dict[str, float] = field(default_factory=dict)  # term -> extra factor
 
     def __post_init__(self) -> None:
         if not self.rounds:

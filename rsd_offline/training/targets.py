@@ -112,8 +112,9 @@ def risk_map(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dense risk (rows, columns) and where it is known, from judged objects; ours, neither paper has one.
 
-    Each judged object (boxes (G, 9), futures (G, 6, 2), masks (G, 6), risks (G,) with nan = unknown) spreads its risk around
-    its box and, fading, along its known future. With `judged_all` every cell is known; else only the objects' surroundings.
+    Each judged object (boxes (G, 9), futures (G, 6, 2), masks (G, 6), risks (G,) with nan = unknown) spreads its risk
+    around its box and, fading, along its known future. With `judged_all` every cell is known, else the objects'
+    surroundings are.
     """
     cells = layout.centres()
     values = np.zeros((layout.rows, layout.columns))
