@@ -1,7 +1,7 @@
 """Builds the ROS messages into the running Python's environment when ROS comes from wheels (no ROS installation).
 
-`python -m rsd_ros.build_messages` builds `rsd` and, where they are not importable, carla_msgs, ackermann_msgs and tf2_msgs. It needs cmake, a
-C++ compiler and Python's headers; it does nothing when the definitions have not changed since the last build.
+`python -m rsd_ros.build_messages` builds `rsd` and, where they are not importable, carla_msgs, ackermann_msgs and
+tf2_msgs. It needs cmake, a C++ compiler and Python's headers, and does nothing when no definition has changed.
 """
 
 from __future__ import annotations
@@ -23,34 +23,27 @@ from pathlib import Path
 from rsd_model.resources import share_path
 
 STAMP = Path(sys.prefix) / "share" / "rsd" / "messages.json"  # {package: hash of the definitions it was built from}
-FALLBACK_PACKAGES = ("ackermann_msgs", "carla_msgs", "tf2_msgs")
+PACKAGES = ("rsd", "ackermann_msgs", "carla_msgs", "tf2_msgs")
 BUILD_SECONDS = 600  # a hanging compiler must not hang CI
-SOURCE_FILES = ("CMakeLists.txt", "package.xml", "msg/*.msg")
 
 
 class MessageBuildError(RuntimeError):
     """The messages could not be built; the text says what was missing or what the compiler said."""
 
 
-def message_sources() -> dict[str, Path]:
-    """Package name to the folder with its definitions: our own, and those that stand in for missing packages."""
-    interfaces = Path(__file__).parent / "compat" / "interfaces"
-    own = Path(__file__).absolute().parents[1]
-    if not (own / "package.xml").exists():
-        own = share_path("source")
-    return {"rsd": own} | {name: interfaces / name for name in FALLBACK_PACKAGES}
-
-
-def source_files(folder: Path) -> list[Path]:
-    """The files of a message package that decide what is built, relative to its folder."""
-    return sorted(path.relative_to(folder) for pattern in SOURCE_FILES for path in folder.glob(pattern))
+def source_folder(package: str) -> Path:
+    """The folder with a package's definitions: our own, or those that stand in for a missing package."""
+    if package != "rsd":
+        return Path(__file__).parent / "compat" / "interfaces" / package
+    checkout = Path(__file__).absolute().parents[1]
+    return checkout if (checkout / "package.xml").exists() else share_path("source")
 
 
 def definitions_hash(folder: Path) -> str:
-    """Hash over the names and contents of a message package's sources."""
+    """Hash over the names and contents of a package's message definitions."""
     digest = hashlib.sha256()
-    for name in source_files(folder):
-        digest.update(f"{name}\0".encode() + (folder / name).read_bytes() + b"\0")
+    for path in sorted((folder / "msg").glob("*.msg")):
+        digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -59,21 +52,25 @@ def built_hashes() -> dict[str, str]:
     return json.loads(STAMP.read_text()) if STAMP.exists() else {}
 
 
-def outdated_packages() -> dict[str, Path]:
+def outdated_packages() -> list[str]:
     """Packages to build: missing, or built here from other definitions. A real package from elsewhere is left alone."""
     built = built_hashes()
-    sources = message_sources()
-    return {name: folder for name, folder in sources.items() if _is_outdated(name, folder, built)}
+    return [package for package in PACKAGES if _is_outdated(package, built)]
 
 
-def _is_outdated(name: str, folder: Path, built: dict[str, str]) -> bool:
-    if importlib.util.find_spec(name) is None:
+def _is_outdated(package: str, built: dict[str, str]) -> bool:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
         return True
-    return name in built and built[name] != definitions_hash(folder)
+    from_here = package in built and Path(spec.origin).is_relative_to(sys.prefix)
+    return from_here and built[package] != definitions_hash(source_folder(package))
 
 
 def point_includes_here(prefix: Path = Path(sys.prefix)) -> int:
-    """Rewrites the include folders in the wheels' cmake files, which name the machine that built them; returns how many files changed."""
+    """Rewrites the include folders in the wheels' cmake files to this machine's; returns how many files changed.
+
+    The wheels carry absolute paths of the machine that built them: <anywhere>/cp311-cp311/include/python3.11.
+    """
     import numpy
 
     python_include = sysconfig.get_path("include")
@@ -90,13 +87,13 @@ def point_includes_here(prefix: Path = Path(sys.prefix)) -> int:
 
 def check_tools() -> None:
     """Raises MessageBuildError that names every missing tool and the command that installs it."""
-    missing = [] if shutil.which("cmake") else ["cmake"]
-    if not (shutil.which("c++") or shutil.which("g++")):
-        missing.append("g++")
+    missing = [tool for tool in ("cmake", "g++") if shutil.which(tool, path=_search_path()) is None]
     if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         missing.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
     if missing:
-        raise MessageBuildError(f"the messages need {', '.join(missing)}; run: sudo apt-get install -y {' '.join(missing)}")
+        raise MessageBuildError(
+            f"the messages need {', '.join(missing)}; run: sudo apt-get install -y {' '.join(missing)}"
+        )
     if importlib.util.find_spec("rosidl_generator_py") is None or not _share("rosidl_default_generators").exists():
         raise MessageBuildError('the message generators are missing; run: make setup (or pip install "rsd[ros]")')
 
@@ -105,23 +102,23 @@ def _share(package: str) -> Path:
     return Path(sys.prefix) / "share" / package
 
 
-def build(packages: dict[str, Path]) -> None:
+def build(packages: list[str]) -> None:
     """Builds and installs the packages into sys.prefix; raises MessageBuildError with the compiler's last words."""
     check_tools()
     point_includes_here()
     with tempfile.TemporaryDirectory(prefix="rsd_messages_") as scratch, ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda item: _build_one(item[0], item[1], Path(scratch)), packages.items()))
-    hashes = built_hashes() | {name: definitions_hash(folder) for name, folder in packages.items()}
+        list(pool.map(lambda package: _build_one(package, Path(scratch)), packages))
+    hashes = built_hashes() | {package: definitions_hash(source_folder(package)) for package in packages}
     STAMP.parent.mkdir(parents=True, exist_ok=True)
     STAMP.write_text(json.dumps(hashes, indent=1))
 
 
-def _build_one(name: str, folder: Path, scratch: Path) -> None:
-    source, binary = scratch / name, scratch / f"{name}_build"
+def _build_one(package: str, scratch: Path) -> None:
+    folder, source, binary = source_folder(package), scratch / package, scratch / f"{package}_build"
     # cmake refuses a source folder that contains the environment, as a checkout with its .venv does.
-    for file in source_files(folder):
-        (source / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(folder / file, source / file)
+    shutil.copytree(folder / "msg", source / "msg")
+    for file in ("CMakeLists.txt", "package.xml"):
+        shutil.copy(folder / file, source)
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     options = {
         "CMAKE_BUILD_TYPE": "Release",
@@ -136,11 +133,21 @@ def _build_one(name: str, folder: Path, scratch: Path) -> None:
     _run("cmake", "--install", str(binary))
 
 
+def _search_path() -> str:
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+
+
 def _run(*command: str) -> None:
     environment = os.environ | {"AMENT_PREFIX_PATH": sys.prefix, "CMAKE_PREFIX_PATH": sys.prefix}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment["PATH"] = _search_path()
     result = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BUILD_SECONDS
+        command,
+        check=False,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
     )
     if result.returncode:
         tail = "\n".join((result.stdout + result.stderr).splitlines()[-30:])
@@ -152,10 +159,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build the ROS messages into this Python's environment.")
     parser.add_argument("--force", action="store_true", help="build even when nothing has changed")
     forced = parser.parse_args().force
-    built = built_hashes()
-    packages = outdated_packages()
-    if forced:
-        packages |= {name: folder for name, folder in message_sources().items() if name in built}
+    packages = sorted({*outdated_packages(), *(built_hashes() if forced else ())})
     try:
         if packages:
             print(f"building messages: {', '.join(packages)}", flush=True)

@@ -1,4 +1,4 @@
-"""The messages that are built beside this code, with a word on how to build them where they are missing or out of date."""
+"""The messages that are built beside this code; says how to build them where they are missing or out of date."""
 
 from rsd_ros.build_messages import outdated_packages
 
@@ -9,8 +9,8 @@ if _outdated:
         " (or python -m rsd_ros.build_messages; on a ROS installation: colcon build, then source install/setup.bash)"
     )
 
-from ackermann_msgs.msg import AckermannDrive, AckermannDriveStamped  # noqa: E402
-from carla_msgs.msg import (  # noqa: E402
+from ackermann_msgs.msg import AckermannDrive, AckermannDriveStamped
+from carla_msgs.msg import (
     CarlaActorInfo,
     CarlaActorList,
     CarlaBoundingBox,
@@ -28,7 +28,7 @@ from carla_msgs.msg import (  # noqa: E402
     CarlaTrafficLightStatusList,
     CarlaWorldInfo,
 )
-from rsd.msg import (  # noqa: E402
+from rsd.msg import (
     CameraStatus,
     CandidateTrajectory,
     PlannedTrajectory,
@@ -39,7 +39,7 @@ from rsd.msg import (  # noqa: E402
     RiskObjectArray,
     StageTiming,
 )
-from tf2_msgs.msg import TF2Error, TFMessage  # noqa: E402
+from tf2_msgs.msg import TF2Error, TFMessage
 
 try:  # carla_msgs 1.3.0 lacks these; the leaderboard-2.0 branch and our own have them
     from carla_msgs.msg import CarlaGnssRoute, CarlaRoute, CarlaSpeedometer

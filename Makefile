@@ -1,0 +1,32 @@
+# make demo   drives; makes the environment first        make demo ARGS="--town birch --duration 60"
+# make test   runs every test                            make test ROS=kilted ARGS="-k risk"
+# make setup  makes the environment for development
+ROS ?= jazzy
+PYTHON ?= python3
+ARGS ?=
+VENV := $(if $(filter jazzy,$(ROS)),.venv,.venv-$(ROS))
+SETUP := $(PYTHON) tools/setup_environment.py --venv $(VENV) --ros $(ROS)
+
+# Images need a larger shared-memory segment than Fast DDS has by default (Jazzy reads the first name, Kilted the second),
+# and the allocator has to keep large blocks instead of returning them to the system between two images.
+export FASTRTPS_DEFAULT_PROFILES_FILE ?= $(CURDIR)/config/fastdds.xml
+export FASTDDS_DEFAULT_PROFILES_FILE ?= $(CURDIR)/config/fastdds.xml
+export MALLOC_MMAP_THRESHOLD_ ?= 33554432
+export MALLOC_TRIM_THRESHOLD_ ?= 268435456
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+
+.PHONY: demo test setup clean
+
+demo:
+	@$(SETUP)
+	@$(VENV)/bin/python -m rsd_ros.demo $(ARGS)
+
+test:
+	@$(SETUP) --develop
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+setup:
+	@$(SETUP) --develop
+
+clean:
+	rm -rf .venv .venv-kilted build install log out
