@@ -1,7 +1,8 @@
 """RiskHead: how dangerous each object and each place is, read from the BEV features of any model.
 
-Follows what is public of Risk Semantic Distillation (arXiv 2511.14499): deformable attention into the BEV at the objects'
-reference points, L1 to the teacher's scores. The paper's own sizes, weights and ranges are not public: all values here are ours.
+Follows what is public of Risk Semantic Distillation (arXiv 2511.14499): deformable attention into the BEV at the
+objects' reference points, L1 to the teacher's scores. The paper's own sizes, weights and ranges are not public: all
+values here are ours.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -88,7 +88,7 @@ class RiskHeadConfig:
         return (points[..., :2] - lower) / (points.new_tensor(self.range[2:]) - lower)
 
     def reference_points(self, positions: list[Tensor]) -> Tensor:
-        """(B, Q, 2) reference points of B x (K, 2 or more) positions m, padded to the longest K with the BEV's middle."""
+        """(B, Q, 2) reference points of B x (K, 2+) positions m, padded to the longest K with the BEV's middle."""
         points = [self.normalise(position) for position in positions]
         return nn.utils.rnn.pad_sequence(points, batch_first=True, padding_value=0.5)
 
@@ -103,8 +103,8 @@ class RiskOutput(NamedTuple):
 class RiskHead(nn.Module):
     """Object risk by deformable attention at reference points, and a dense risk map, from BEV features.
 
-    bev_channels: C of the host's features; bev_shape: (H, W), rows along y; query_channels: width of the object queries'
-    features where the host has them (they join the position of the object as what the head knows of it).
+    bev_channels: C of the host's features; bev_shape: (H, W), rows along y; query_channels: width of the object
+    queries' features where the host has them (they join the position of the object as what the head knows of it).
     """
 
     def __init__(
@@ -119,27 +119,30 @@ class RiskHead(nn.Module):
         if layout is not None and layout not in BEV_LAYOUTS:
             raise ValueError(f"layout {layout!r} is none of {', '.join(BEV_LAYOUTS)}")
         self.config = config
-        self.bev_channels, self.bev_shape, self.layout = bev_channels, tuple(bev_shape), layout
+        self.bev_channels, self.layout = bev_channels, layout
+        self.bev_shape = (int(bev_shape[0]), int(bev_shape[1]))
         self.project_bev = nn.Linear(bev_channels, config.dims)
         self.project_position = nn.Sequential(nn.Linear(2, config.dims), nn.ReLU(), nn.Linear(config.dims, config.dims))
         self.project_query = nn.Linear(query_channels, config.dims) if query_channels else None
         self.layers = nn.ModuleList(RiskLayer(config) for _ in range(config.layers))
         self.object_branch = nn.Linear(config.dims, 1)
+        map_logit = nn.Conv2d(config.dims // 2, 1, 1)
         self.map_branch = nn.Sequential(
             nn.Conv2d(config.dims, config.dims, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(config.dims, config.dims // 2, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(config.dims // 2, 1, 1),
+            map_logit,
         )
-        for branch in (self.object_branch, self.map_branch[-1]):
-            nn.init.constant_(branch.bias, -math.log(9.0))  # most places and objects are harmless: start at 0.1
+        for branch in (self.object_branch, map_logit):
+            nn.init.constant_(branch.get_parameter("bias"), -math.log(9.0))  # most places and objects are harmless: start at 0.1
 
     def forward(self, bev: Tensor, reference_points: Tensor, query_features: Tensor | None = None) -> RiskOutput:
         """Risk of objects and places.
 
-        bev: (B, C, H, W), (B, H*W, C) or (H*W, B, C); reference_points (B, Q, 2) x, y in [0, 1] of the BEV's range (0 at its
-        minima); query_features (B, Q, query_channels), required exactly where the head was built with query_channels.
+        bev: (B, C, H, W), (B, H*W, C) or (H*W, B, C); reference_points (B, Q, 2) x, y in [0, 1] of the BEV's range (0
+        at its minima); query_features (B, Q, query_channels), required exactly where the head was built with
+        query_channels.
         """
         cells = self.project_bev(bev_cells(bev, self.bev_shape, self.bev_channels, self.layout))  # (B, H*W, dims)
         query = self._queries(reference_points, query_features)
@@ -205,7 +208,7 @@ def bev_cells(bev: Tensor, shape: tuple[int, int], channels: int, layout: str | 
 
 
 def risk_map_to_grid(risk_map: np.ndarray, config: RiskHeadConfig) -> RiskGrid:
-    """A risk map (rows, columns) in the LiDAR frame (x right, y forward) as a RiskGrid in base_link (x forward, y left)."""
+    """A risk map (rows, columns) of a BEV in the LiDAR frame (x right, y forward) as a RiskGrid in base_link."""
     x_min, y_min, x_max, y_max = config.range
     corners = lidar_to_base_points(np.array([[x_min, y_min], [x_max, y_max]]))
     values = np.ascontiguousarray(np.asarray(risk_map, np.float32).T[::-1])

@@ -46,7 +46,7 @@ def object_risk_loss(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def risk_map_loss(predicted: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean absolute error over the known cells of `target` (B, rows, columns): where `mask` is true and no nan stands."""
+    """Mean absolute error over the known cells of `target` (B, rows, columns): `mask` true, value not nan."""
     known = ~target.isnan() if mask is None else mask.bool() & ~target.isnan()
     return _masked_mean((predicted - target.nan_to_num()).abs(), known)
 
@@ -54,8 +54,8 @@ def risk_map_loss(predicted: Tensor, target: Tensor, mask: Tensor | None = None)
 def ranking_loss(predicted: Tensor, target: Tensor, margin: float, kind: str = "hinge") -> Tensor:
     """Mean penalty over the pairs of one sample whose order the teacher states by more than `margin`.
 
-    hinge: relu(margin - (p_i - p_j)); logistic: log(1 + exp(-(p_i - p_j) / margin)). predicted, target (B, Q), nan = unknown.
-    The order within a frame is what VLM teachers are most reliable at; their absolute scale is not.
+    hinge: relu(margin - (p_i - p_j)); logistic: log(1 + exp(-(p_i - p_j) / margin)). predicted, target (B, Q), nan =
+    unknown. The order within a frame is what VLM teachers are most reliable at; their absolute scale is not.
     """
     ordered = (target.unsqueeze(2) - target.unsqueeze(1)) > margin  # false where either is nan
     gap = predicted.unsqueeze(2) - predicted.unsqueeze(1)  # (B, Q, Q)
@@ -66,8 +66,8 @@ def ranking_loss(predicted: Tensor, target: Tensor, margin: float, kind: str = "
 def risks_of_queries(object_risks: list[Tensor], matches: list[tuple[Tensor, Tensor]], queries: int) -> Tensor:
     """Spread risks of ground-truth objects over the queries assigned to them.
 
-    object_risks: B x (G,), nan = unknown; matches: B x (query indices, object indices) of the assignment. Returns (B, queries),
-    nan for a query without an object.
+    object_risks: B x (G,), nan = unknown; matches: B x (query indices, object indices) of the assignment. Returns (B,
+    queries), nan for a query without an object.
     """
     spread = [risks.new_full((queries,), float("nan")) for risks in object_risks]
     for target, risks, (query, index) in zip(spread, object_risks, matches, strict=True):

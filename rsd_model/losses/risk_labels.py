@@ -1,7 +1,7 @@
 """From a teacher's scored image boxes to risk targets: camera geometry, nearest-object matching, dense maps.
 
-Positions and boxes are in one common frame of the caller's choice (base_link, or the BEV's own), z up; `to_image` (N, 4, 4)
-projects homogeneous points of that frame to pixels times depth.
+Positions and boxes are in one common frame of the caller's choice (base_link, or the BEV's own), z up; `to_image` (N,
+4, 4) projects homogeneous points of that frame to pixels times depth.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from rsd_model.geometry import box_corners
 def ground_contacts(image_boxes: np.ndarray, to_image: np.ndarray, ground_height: float = 0.0) -> np.ndarray:
     """Where the middle of each box's bottom edge touches the ground.
 
-    image_boxes (K, 4) left, top, right, bottom in px; to_image (K, 4, 4) of the camera of each box; ground_height: z of the
-    ground in m (0 in base_link). Returns (K, 2) m, nan where the ray does not meet the ground in front of the camera.
+    image_boxes (K, 4) left, top, right, bottom in px; to_image (K, 4, 4) of the camera of each box; ground_height: z
+    of the ground in m (0 in base_link). Returns (K, 2) m, nan where the ray does not meet the ground in front of the
+    camera.
     """
     u = (image_boxes[:, 0] + image_boxes[:, 2]) / 2.0
     v = image_boxes[:, 3]
@@ -32,9 +33,10 @@ def ground_contacts(image_boxes: np.ndarray, to_image: np.ndarray, ground_height
 def nearest_object_risks(points: np.ndarray, scores: np.ndarray, boxes: np.ndarray, radius: float) -> np.ndarray:
     """Give each label's score to the object nearest to it.
 
-    points (K, 2) m, nan rows are skipped; scores (K,); boxes (G, 7) x, y, z, length, width, height, yaw; radius in m, measured to
-    the footprint (a box's bottom edge lies on the near side of the object, not at its centre). Of several labels that reach
-    one object the nearest counts, and of equally near ones the higher score. Returns (G,), nan = no label.
+    points (K, 2) m, nan rows are skipped; scores (K,); boxes (G, 7) x, y, z, length, width, height, yaw; radius in m,
+    measured to the footprint (a box's bottom edge lies on the near side of the object, not at its centre). Of several
+    labels that reach one object the nearest counts, and of equally near ones the higher score. Returns (G,), nan = no
+    label.
     """
     risks = np.full(len(boxes), np.nan)
     usable = np.isfinite(points).all(1) & np.isfinite(scores)
@@ -80,9 +82,9 @@ def risk_map_target(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dense target from scored objects: the score on the footprint, falling linearly to 0 over `falloff` m around it.
 
-    cells (rows, columns, 2) m, centres in the frame of `boxes` (G, 7); risks (G,), nan = unknown. Cells near an unknown object
-    are unknown unless a known one covers them; cells near nothing are known to be 0 if `empty_is_safe` (the labels
-    cover every object there is), else unknown. Returns (map float32, mask bool), both (rows, columns).
+    cells (rows, columns, 2) m, centres in the frame of `boxes` (G, 7); risks (G,), nan = unknown. Cells near an
+    unknown object are unknown unless a known one covers them; cells near nothing are known to be 0 if `empty_is_safe`
+    (the labels cover every object there is), else unknown. Returns (map float32, mask bool), both (rows, columns).
     """
     shape = cells.shape[:2]
     if len(boxes) == 0:
@@ -107,7 +109,7 @@ def footprint_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _projected_rectangle(box: np.ndarray, to_image: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """(4,) left, top, right, bottom px of a 3-D box in one image, clipped; nan when it is not in front of the camera."""
+    """(4,) left, top, right, bottom px of a 3-D box, clipped to the image; nan when not in front of the camera."""
     corners = np.concatenate([box_corners(box), np.ones((8, 1))], 1) @ to_image.T
     if (corners[:, 2] <= 0.1).any():
         return np.full(4, np.nan)

@@ -1,7 +1,8 @@
 """Multi-scale deformable attention: the one operator that the encoder, the decoders and the RiskHead share.
 
-Every path computes the same sum (Deformable DETR, arXiv 2010.04159, eq. 3; the numbers of mmcv's multi_scale_deformable_attn):
-bilinear samples with zero padding and align_corners=False, weighted and added over levels and points.
+Every path computes the same sum (Deformable DETR, arXiv 2010.04159, eq. 3; the numbers of mmcv's
+multi_scale_deformable_attn): bilinear samples with zero padding and align_corners=False, weighted and added over
+levels and points.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ def deformable_attention(
 ) -> Tensor:
     """Weighted sum of bilinear samples of flattened feature maps.
 
-    value (B, S, heads, dim), S = sum of h*w; spatial_shapes: (h, w) of each level; sampling_locations (B, Q, heads, levels,
-    points, 2) x, y with [0, 1] the whole map (outside: zeros); attention_weights (B, Q, heads, levels, points).
-    Returns (B, Q, heads*dim) in value's dtype. Locations are read in float32 at least: half precision misses by whole cells.
-    `path` is one of PATHS; None takes the fastest one for the device. Raises ValueError where shapes disagree.
+    value (B, S, heads, dim), S = sum of h*w; spatial_shapes: (h, w) of each level; sampling_locations (B, Q, heads,
+    levels, points, 2) x, y with [0, 1] the whole map (outside: zeros); attention_weights (B, Q, heads, levels, points).
+    Returns (B, Q, heads*dim) in value's dtype. Locations are read in float32 at least: half precision misses by whole
+    cells. `path` is one of PATHS; None takes the fastest one for the device. Raises ValueError where shapes disagree.
     """
     shapes = tuple((int(h), int(w)) for h, w in spatial_shapes)
     _check_shapes(value, shapes, sampling_locations, attention_weights)
@@ -89,7 +90,7 @@ def _by_grid_sample(value: Tensor, shapes: SpatialShapes, locations: Tensor, wei
 
 
 def _by_embedding_bag(value: Tensor, shapes: SpatialShapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """Each (query, head) is a bag of table rows; the four bilinear corners are the same rows of a table that starts later."""
+    """Each (query, head) is a bag of table rows; the other three corners are the same rows of a later start."""
     batch, _, heads, dim = value.shape
     queries, samples = weights.shape[1], weights.shape[3] * weights.shape[4]
     table, pitch = _padded_table(value, shapes)
@@ -106,15 +107,15 @@ def _by_embedding_bag(value: Tensor, shapes: SpatialShapes, locations: Tensor, w
         (pitch * heads + heads, lower_right),
     )
     rows = rows.view(-1, samples)
-    total = sum(
+    sums = [
         F.embedding_bag(rows, table[shift:], per_sample_weights=part.reshape(-1, samples).to(value.dtype), mode="sum")
         for shift, part in corners
-    )
-    return total.view(batch, queries, heads * dim)
+    ]
+    return (sums[0] + sums[1] + sums[2] + sums[3]).view(batch, queries, heads * dim)
 
 
 def _padded_table(value: Tensor, shapes: SpatialShapes) -> tuple[Tensor, int]:
-    """Levels in one table with a border of zeros, all with the same row pitch: no corner needs a mask or its own index."""
+    """Levels in one table, bordered by zeros, of one row pitch: no corner needs a mask or an index of its own."""
     batch, _, heads, dim = value.shape
     pitch = max(w for _, w in shapes) + 3
     levels = value.split([h * w for h, w in shapes], 1)
@@ -127,7 +128,7 @@ def _padded_table(value: Tensor, shapes: SpatialShapes) -> tuple[Tensor, int]:
 
 
 def _upper_left_rows(locations: Tensor, shapes: SpatialShapes, pitch: int, table_rows: int) -> tuple[Tensor, Tensor]:
-    """Table rows (B, Q, heads*levels*points) int32 of the upper left corners, and the fractions (..., 2) beyond them."""
+    """Table rows (B, Q, heads*levels*points) int32 of the upper left corners, and fractions (..., 2) beyond."""
     batch, queries, heads, _, points, _ = locations.shape
     device = locations.device
     size = torch.tensor([[(w, h)] * points for h, w in shapes], dtype=locations.dtype, device=device)
