@@ -1,0 +1,1 @@
+"""Image features: ResNet and feature pyramid."""

@@ -1,0 +1,46 @@
+"""What the ego moved since the previous BEV, read from VAD's can bus, and the turn of that BEV into the current heading."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rsd_model.config import BevConfig
+
+CAN_BUS_SIZE = 18
+DELTA_X, DELTA_Y = 0, 1  # m, world axes, since the previous frame
+YAW = 16  # rad, in the world
+DELTA_YAW_DEGREES = 17  # since the previous frame
+
+
+def ego_shift(can_bus: Tensor, bev: BevConfig) -> Tensor:
+    """(B, 2) displacement x, y of the ego in its own heading, as shares of the BEV's extent; can_bus (B, 18)."""
+    motion = can_bus.double()
+    length = torch.hypot(motion[:, DELTA_X], motion[:, DELTA_Y])
+    angle = motion[:, YAW] - torch.atan2(motion[:, DELTA_Y], motion[:, DELTA_X])
+    width, height = bev.size
+    return torch.stack([length * angle.sin() / width, length * angle.cos() / height], -1)
+
+
+def turn_bev(bev: Tensor, degrees: Tensor, about: tuple[float, ...] | None) -> Tensor:
+    """Rotate each (rows, columns) map counter-clockwise in the image sense about a cell, nearest neighbour, zero outside.
+
+    bev (B, rows, columns, C); degrees (B,); about = x, y in cells, None = the middle, where the ego is.
+    """
+    rows, columns = bev.shape[1:3]
+    half = bev.new_tensor([columns / 2.0, rows / 2.0])
+    centre = torch.zeros_like(half) if about is None else bev.new_tensor(about) - half
+    angle = torch.deg2rad(degrees.double()).to(bev.dtype)
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)  # (B, 2, 2) output to source
+    offset = centre - turn @ centre
+    ys, xs = torch.meshgrid(
+        torch.arange(rows, device=bev.device, dtype=bev.dtype) + 0.5 - half[1],
+        torch.arange(columns, device=bev.device, dtype=bev.dtype) + 0.5 - half[0],
+        indexing="ij",
+    )
+    cells = torch.stack([xs, ys], -1).view(1, -1, 2)
+    source = (cells @ turn.transpose(1, 2) + offset[:, None]) / half
+    grid = source.view(-1, rows, columns, 2)
+    return F.grid_sample(bev.permute(0, 3, 1, 2), grid, mode="nearest", align_corners=False).permute(0, 2, 3, 1)

@@ -1,0 +1,126 @@
+"""BEV encoder: learned cell queries gather the cameras and the previous BEV over a few layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rsd_model.bev.ego_motion import CAN_BUS_SIZE, DELTA_YAW_DEGREES, ego_shift, turn_bev
+from rsd_model.bev.spatial_attention import PillarViews, SpatialCrossAttention, pillar_points, project_pillars
+from rsd_model.bev.temporal_attention import TemporalSelfAttention
+from rsd_model.config import ModelConfig
+from rsd_model.layers import FeedForward
+
+
+class EncoderLayer(nn.Module):
+    """Temporal self-attention, spatial cross-attention, feed-forward, a norm after each."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dims, heads, bev = config.dims, config.heads, config.bev
+        self.temporal = TemporalSelfAttention(dims, heads, bev.temporal_points)
+        self.norm_temporal = nn.LayerNorm(dims)
+        self.spatial = SpatialCrossAttention(dims, heads, bev.feature_levels, bev.spatial_points)
+        self.norm_spatial = nn.LayerNorm(dims)
+        self.feed_forward = FeedForward(dims, config.ffn_dims)
+        self.norm_feed_forward = nn.LayerNorm(dims)
+
+    def forward(
+        self,
+        query: Tensor,
+        position: Tensor,
+        history: Tensor | None,
+        shape: tuple[int, int],
+        reference: Tensor,
+        features: Tensor,
+        feature_shapes: list[tuple[int, int]],
+        views: PillarViews,
+    ) -> Tensor:
+        """query (B, HW, dims) to the same; history (B, 1 or 2, HW, dims): previous [, current] BEV."""
+        frames = torch.stack([query, query], 1) if history is None else history
+        if frames.shape[1] == 1:
+            frames = torch.cat([frames, query[:, None]], 1)
+        query = self.norm_temporal(self.temporal(query, position, frames, shape, reference))
+        query = self.norm_spatial(self.spatial(query, features, feature_shapes, views))
+        return self.norm_feed_forward(self.feed_forward(query))
+
+
+class BevEncoder(nn.Module):
+    """Camera features of one instant, and the previous BEV, to a BEV of (rows, columns) cells."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        dims, bev = config.dims, config.bev
+        self.query_embedding = nn.Embedding(bev.rows * bev.columns, dims)
+        self.row_embedding = nn.Embedding(bev.rows, dims // 2)
+        self.column_embedding = nn.Embedding(bev.columns, dims // 2)
+        self.level_embedding = nn.Parameter(torch.randn(bev.feature_levels, dims))
+        self.camera_embedding = nn.Parameter(torch.randn(config.cameras, dims))
+        self.can_bus_mlp = nn.Sequential(
+            nn.Linear(CAN_BUS_SIZE, dims // 2), nn.ReLU(), nn.Linear(dims // 2, dims), nn.ReLU(), nn.LayerNorm(dims)
+        )
+        self.layers = nn.ModuleList([EncoderLayer(config) for _ in range(bev.layers)])
+        self.register_buffer("pillars", pillar_points(bev, torch.device("cpu")), persistent=False)
+        nn.init.uniform_(self.row_embedding.weight)
+        nn.init.uniform_(self.column_embedding.weight)
+
+    def forward(
+        self,
+        features: list[Tensor],
+        lidar2img: Tensor,
+        can_bus: Tensor,
+        image_size: tuple[int, int],
+        prev_bev: Tensor | None = None,
+        camera_valid: Tensor | None = None,
+    ) -> Tensor:
+        """BEV (B, rows * columns, dims), row-major, row 0 at the rear edge.
+
+        features: levels (B, N, dims, h, w); lidar2img (B, N, 4, 4) at image_size (height, width) px; can_bus (B, 18)
+        with position and yaw in degrees relative to the previous frame; prev_bev (B, HW, dims); camera_valid (B, N).
+        """
+        bev = self.config.bev
+        batch, shape = len(can_bus), (bev.rows, bev.columns)
+        query = self.query_embedding.weight + self.can_bus_mlp(can_bus.to(self.level_embedding.dtype))[:, None]
+        position = self._position()
+        tokens, shapes = self._tokens(features)
+        views = project_pillars(self.pillars, lidar2img.to(self.pillars.dtype), image_size, camera_valid)
+        reference = self._temporal_reference(can_bus).expand(batch, -1, -1, -1)
+        history = None if prev_bev is None else self._history(prev_bev, can_bus, query)
+        for layer in self.layers:
+            query = layer(query, position, history, shape, reference, tokens, shapes, views)
+        return query
+
+    def _position(self) -> Tensor:
+        rows, columns = self.config.bev.rows, self.config.bev.columns
+        xs = self.column_embedding.weight[None].expand(rows, -1, -1)
+        ys = self.row_embedding.weight[:, None].expand(-1, columns, -1)
+        return torch.cat([xs, ys], -1).flatten(0, 1)
+
+    def _tokens(self, features: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
+        embedding = self.camera_embedding[:, None] + self.level_embedding  # (N, levels, dims)
+        tokens = [
+            level.flatten(3).transpose(2, 3) + embedding[None, :, i : i + 1] for i, level in enumerate(features)
+        ]
+        shapes = [(level.shape[3], level.shape[4]) for level in features]
+        return torch.cat(tokens, 2).flatten(0, 1), shapes
+
+    def _temporal_reference(self, can_bus: Tensor) -> Tensor:
+        rows, columns = self.config.bev.rows, self.config.bev.columns
+        ys = (torch.arange(rows, device=can_bus.device, dtype=self.pillars.dtype) + 0.5) / rows
+        xs = (torch.arange(columns, device=can_bus.device, dtype=self.pillars.dtype) + 0.5) / columns
+        cells = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], -1).view(1, 1, -1, 2)
+        shift = ego_shift(can_bus, self.config.bev).to(cells.dtype)[:, None, None]
+        previous = cells + shift
+        # Quirk: the public code shifts one array that serves both frames, so the current frame is shifted as well.
+        current = previous if self.config.quirks.shift_current_frame else cells.expand_as(previous)
+        return torch.cat([previous, current], 1)
+
+    def _history(self, prev_bev: Tensor, can_bus: Tensor, query: Tensor) -> Tensor:
+        bev, quirks = self.config.bev, self.config.quirks
+        # Quirk: the public code turns about cell (100, 100) whatever the size of the BEV.
+        turned = turn_bev(
+            prev_bev.unflatten(1, (bev.rows, bev.columns)), can_bus[:, DELTA_YAW_DEGREES], quirks.rotate_about
+        ).flatten(1, 2)
+        # Quirk: with history, every layer attends the query of before layer 1 as the current frame.
+        return torch.stack([turned, query], 1) if quirks.keep_initial_query else turned[:, None]

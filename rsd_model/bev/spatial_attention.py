@@ -1,0 +1,89 @@
+"""Spatial cross-attention: each BEV pillar looks into the cameras that see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rsd_model.config import BevConfig
+from rsd_model.layers import DeformableSampler
+
+MIN_DEPTH = 1e-5  # m; nearer points, and those behind the camera, are not visible
+
+
+def pillar_points(bev: BevConfig, device: torch.device) -> Tensor:
+    """(HW, Z, 3) points of every pillar in the LiDAR frame, m; row-major cells, heights from bottom to top."""
+    x0, y0, z0, x1, y1, z1 = bev.range
+    # The lowest and the highest anchor are half a metre inside the range, as published.
+    depth = z1 - z0
+    zs = torch.linspace(0.5, depth - 0.5, bev.heights, device=device) / depth * depth + z0
+    ys = (torch.arange(bev.rows, device=device) + 0.5) / bev.rows * (y1 - y0) + y0
+    xs = (torch.arange(bev.columns, device=device) + 0.5) / bev.columns * (x1 - x0) + x0
+    grid_y, grid_x, grid_z = torch.meshgrid(ys, xs, zs, indexing="ij")
+    return torch.stack([grid_x, grid_y, grid_z], -1).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class PillarViews:
+    """Which pillars each camera sees and where; computed once a frame, shared by all encoder layers."""
+
+    cells: Tensor  # (B * N, L) index of the seen pillar; the tail of a row is padding
+    seen: Tensor  # (B * N, L, 1) 1 where `cells` is not padding
+    reference: Tensor  # (B * N, L, Z, 2) projected points in [0, 1] of the image
+    share: Tensor  # (B, HW, 1) 1 / number of cameras that see the pillar
+
+
+def project_pillars(
+    points: Tensor, lidar2img: Tensor, image_size: tuple[int, int], camera_valid: Tensor | None = None
+) -> PillarViews:
+    """Project pillars (HW, Z, 3) into cameras lidar2img (B, N, 4, 4) of images (height, width) px.
+
+    A camera with camera_valid (B, N) false sees nothing.
+    """
+    batch, cameras = lidar2img.shape[:2]
+    homogeneous = torch.cat([points, torch.ones_like(points[..., :1])], -1).flatten(0, 1)  # (HW * Z, 4)
+    pixels = homogeneous @ lidar2img[..., :3, :].transpose(-1, -2)  # (B, N, HW * Z, 3)
+    depth = pixels[..., 2:]
+    size = points.new_tensor([image_size[1], image_size[0]])
+    places = (pixels[..., :2] / depth.clamp(min=MIN_DEPTH) / size).unflatten(2, points.shape[:2])  # (B, N, HW, Z, 2)
+    inside = ((places > 0.0) & (places < 1.0)).all(-1) & (depth > MIN_DEPTH).view(*places.shape[:-1])
+    visible = inside.any(-1)  # (B, N, HW)
+    if camera_valid is not None:
+        visible = visible & camera_valid[:, :, None]
+    flat = visible.flatten(0, 1)
+    counts = flat.sum(-1)
+    longest = max(int(counts.max()), 1)
+    rows, columns = flat.nonzero(as_tuple=True)
+    slot = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    cells = flat.new_zeros((batch * cameras, longest), dtype=torch.long)
+    cells[rows, slot] = columns
+    seen = (torch.arange(longest, device=cells.device) < counts[:, None]).to(points.dtype)[..., None]
+    reference = places.flatten(0, 1).gather(1, cells[:, :, None, None].expand(-1, -1, *places.shape[3:]))
+    share = 1.0 / visible.sum(1).clamp(min=1).to(points.dtype)[..., None]
+    return PillarViews(cells, seen, reference, share)
+
+
+class SpatialCrossAttention(nn.Module):
+    """Deformable attention into the camera features, averaged over the cameras that see a pillar, with a residual."""
+
+    def __init__(self, dims: int, heads: int, levels: int, points: int) -> None:
+        super().__init__()
+        self.sampler = DeformableSampler(dims, heads, levels, points)
+        self.output_proj = nn.Linear(dims, dims)
+        nn.init.xavier_uniform_(self.output_proj.weight)
+        nn.init.zeros_(self.output_proj.bias)
+
+    def forward(self, query: Tensor, features: Tensor, shapes: list[tuple[int, int]], views: PillarViews) -> Tensor:
+        """query (B, HW, dims); features (B * N, sum of h w, dims), the levels of `shapes` end to end."""
+        batch, count, dims = query.shape
+        cameras = len(views.cells) // batch
+        # Padding points at cell 0 and is dropped by `seen`.
+        start = torch.arange(batch, device=query.device).repeat_interleave(cameras)[:, None] * count
+        cells = (views.cells + start).flatten()
+        flat = query.reshape(batch * count, dims)
+        asked = flat.index_select(0, cells).view(batch * cameras, -1, dims)
+        answers = self.sampler(asked, features, shapes, views.reference) * views.seen
+        slots = torch.zeros_like(flat).index_add(0, cells, answers.reshape(-1, dims)).view_as(query)
+        return query + self.output_proj(slots * views.share)

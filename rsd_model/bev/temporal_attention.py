@@ -1,0 +1,46 @@
+"""Temporal self-attention: each BEV cell looks around itself in the previous and in the current BEV."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rsd_model.layers import initial_offsets
+from rsd_model.ops.deformable_attention import deformable_attention
+
+FRAMES = 2  # previous, current
+
+
+class TemporalSelfAttention(nn.Module):
+    """Deformable attention over the stack (previous BEV, current BEV), averaged over the two, with a residual."""
+
+    def __init__(self, dims: int, heads: int, points: int) -> None:
+        super().__init__()
+        self.heads, self.points = heads, points
+        self.sampling_offsets = nn.Linear(FRAMES * dims, FRAMES * heads * points * 2)
+        self.attention_weights = nn.Linear(FRAMES * dims, FRAMES * heads * points)
+        self.value_proj = nn.Linear(dims, dims)
+        self.output_proj = nn.Linear(dims, dims)
+        nn.init.zeros_(self.sampling_offsets.weight)
+        self.sampling_offsets.bias.data = initial_offsets(heads, FRAMES, points)
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for layer in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self, query: Tensor, position: Tensor, frames: Tensor, shape: tuple[int, int], reference: Tensor
+    ) -> Tensor:
+        """query, position (B, HW, dims); frames (B, 2, HW, dims) previous, current; reference (B, 2, HW, 2) in [0, 1]."""
+        batch, cells = query.shape[:2]
+        context = torch.cat([frames[:, 0], query + position], -1)
+        offsets = self.sampling_offsets(context).view(batch, cells, self.heads, FRAMES, self.points, 2)
+        weights = self.attention_weights(context).view(batch, cells, self.heads, FRAMES, self.points).softmax(-1)
+        value = self.value_proj(frames).flatten(0, 1).unflatten(-1, (self.heads, -1))
+        size = query.new_tensor([shape[1], shape[0]])
+        offsets = offsets.permute(0, 3, 1, 2, 4, 5).flatten(0, 1) / size  # (2 B, HW, heads, points, 2)
+        locations = reference.flatten(0, 1)[:, :, None, None] + offsets
+        weights = weights.permute(0, 3, 1, 2, 4).flatten(0, 1)
+        out = deformable_attention(value, [shape], locations[:, :, :, None], weights[:, :, :, None])
+        return query + self.output_proj(out.view(batch, FRAMES, cells, -1).mean(1))

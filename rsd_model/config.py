@@ -1,0 +1,302 @@
+"""The size of the network as a validated dataclass read from YAML: configuration, not code, makes base, tiny and nano."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+import typing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rsd_model.contracts import MAP_CLASSES, OBJECT_CLASSES, PLAN_STEPS, Command
+
+NAMED_CONFIGS = ("base", "tiny", "nano")
+
+
+class ConfigError(ValueError):
+    """A model configuration that cannot be used; the message quotes the file, the key, the value and what is allowed."""
+
+
+def _check(condition: bool, key: str, value: object, allowed: str) -> None:
+    if not condition:
+        raise ConfigError(f"{key} = {value!r}: allowed is {allowed}")
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """Camera images as the network takes them."""
+
+    width: int = 1280  # px, before padding
+    height: int = 720  # px, before padding
+    size_divisor: int = 32  # zero padding at the right and the bottom up to the next multiple
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # RGB, 0..255
+    std: tuple[float, ...] = (58.395, 57.12, 57.375)
+
+    def __post_init__(self) -> None:
+        _check(self.width > 0 and self.height > 0, "image.width, image.height", (self.width, self.height), "> 0")
+        _check(self.size_divisor > 0, "image.size_divisor", self.size_divisor, "> 0")
+
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """(height, width) in px of the tensor that enters the network."""
+        step = self.size_divisor
+        return -(-self.height // step) * step, -(-self.width // step) * step
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """ResNet. Defaults: ResNet-50 as VAD uses it."""
+
+    block: str = "bottleneck"  # "basic" | "bottleneck"
+    depths: tuple[int, ...] = (3, 4, 6, 3)  # blocks a stage
+    widths: tuple[int, ...] = (64, 128, 256, 512)  # inner channels a stage (output x4 for bottleneck)
+    stem_width: int = 64
+    stem_kernel: int = 7  # 7 as published, 3 is cheaper on a CPU
+    out_stages: tuple[int, ...] = (1, 2, 3)  # stages handed to the neck
+    frozen_stages: int = 1  # the stem and this many stages never train; -1 trains all
+    train_norm: bool = False  # false: batch norm keeps its statistics and its affine weights, as published
+
+    def __post_init__(self) -> None:
+        _check(self.block in ("basic", "bottleneck"), "backbone.block", self.block, "basic, bottleneck")
+        _check(len(self.depths) == len(self.widths) <= 4, "backbone.depths", self.depths, "as many as widths, at most 4")
+        _check(self.stem_kernel in (3, 7), "backbone.stem_kernel", self.stem_kernel, "3, 7")
+        stages = range(len(self.depths))
+        _check(
+            bool(self.out_stages) and all(s in stages for s in self.out_stages),
+            "backbone.out_stages", self.out_stages, f"indices of the {len(self.depths)} stages",
+        )  # fmt: skip
+        _check(-1 <= self.frozen_stages <= len(self.depths), "backbone.frozen_stages", self.frozen_stages, "-1 .. stages")
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of each handed-out stage."""
+        expansion = 4 if self.block == "bottleneck" else 1
+        return tuple(self.widths[s] * expansion for s in self.out_stages)
+
+
+@dataclass(frozen=True)
+class BevConfig:
+    """Bird's-eye-view grid and encoder. Rows run along y (forward), columns along x (right), LiDAR frame."""
+
+    rows: int = 200
+    columns: int = 200
+    range: tuple[float, ...] = (-15.0, -30.0, -2.0, 15.0, 30.0, 2.0)  # m, x y z minima, then maxima
+    layers: int = 6
+    temporal_points: int = 4
+    spatial_points: int = 8  # sampling points a level, shared among the heights
+    heights: int = 4  # reference heights a pillar
+    feature_levels: int = 4  # pyramid levels that are attended
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "columns", "layers", "temporal_points", "heights", "feature_levels"):
+            _check(getattr(self, name) > 0, f"bev.{name}", getattr(self, name), "> 0")
+        ordered = len(self.range) == 6 and all(self.range[i] < self.range[i + 3] for i in range(3))
+        _check(ordered, "bev.range", self.range, "six numbers, minima below maxima")
+        _check(
+            self.spatial_points % self.heights == 0, "bev.spatial_points", self.spatial_points,
+            f"a multiple of bev.heights = {self.heights}",
+        )  # fmt: skip
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """(x, y) extent in metres."""
+        return self.range[3] - self.range[0], self.range[4] - self.range[1]
+
+
+@dataclass(frozen=True)
+class ObjectConfig:
+    """Object decoder."""
+
+    queries: int = 300
+    layers: int = 6
+    points: int = 4  # sampling points into the BEV
+    classes: int = len(OBJECT_CLASSES)
+    max_decoded: int = 100
+    decode_range: tuple[float, ...] = (-20.0, -35.0, -10.0, 20.0, 35.0, 10.0)  # m, centres outside are dropped
+
+
+@dataclass(frozen=True)
+class MapConfig:
+    """Map decoder."""
+
+    instances: int = 100
+    points: int = 20  # points a polyline
+    layers: int = 6
+    sampling_points: int = 4
+    classes: int = len(MAP_CLASSES)
+    max_decoded: int = 50
+    decode_range: tuple[float, ...] = (-20.0, -35.0, 20.0, 35.0)  # m, x y minima, then maxima, of the bounding box
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """Futures of the objects."""
+
+    modes: int = 6
+    steps: int = PLAN_STEPS
+    layers: int = 1
+    map_threshold: float = 0.5  # map instances below this score are not attended
+    map_distance: float = 0.2  # in normalised BEV units; farther map instances are not attended
+
+
+@dataclass(frozen=True)
+class EgoConfig:
+    """The plan. The last four fields add inputs that VAD lacks; off (0, false) in base."""
+
+    commands: int = len(Command)
+    steps: int = PLAN_STEPS
+    layers: int = 1
+    route_points: int = 0  # points of the route ahead that enter the ego query
+    route_spacing: float = 2.0  # m between those points
+    status_size: int = 0  # numbers of ego status that enter the ego query (3: speed, acceleration, yaw rate)
+    bev_points: int = 0  # sampling points of the ego query into the BEV around each route point
+
+    def __post_init__(self) -> None:
+        for name in ("route_points", "status_size", "bev_points"):
+            _check(getattr(self, name) >= 0, f"ego.{name}", getattr(self, name), ">= 0")
+        _check(self.route_spacing > 0, "ego.route_spacing", self.route_spacing, "> 0")
+        _check(
+            self.bev_points == 0 or self.route_points > 0, "ego.bev_points", self.bev_points,
+            "0 unless ego.route_points > 0: the route says where to look",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class QuirkConfig:
+    """What the public VAD code does and a fresh training should not; public checkpoints need all of them on."""
+
+    rotate_about: tuple[float, ...] | None = (100.0, 100.0)  # x, y cell the previous BEV turns about; null: the ego's cell
+    shift_current_frame: bool = True  # the ego shift also moves the reference points into the current BEV
+    keep_initial_query: bool = True  # with history, temporal attention sees the current BEV as it was before layer 1
+    map_anchor_at_corner: bool = True  # a map instance's nearest point is measured to the BEV's corner, not to the ego
+    ego_at_corner: bool = True  # the ego's position encoding is that of the BEV's corner
+    always_pad_map: bool = True  # motion attends a zero key at (1, 1) even where map instances are near
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss terms (VAD's on Bench2Drive); matching uses the class, box and point weights too."""
+
+    object_class: float = 2.0
+    object_box: float = 0.25
+    box_code: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
+    future: float = 0.2
+    future_class: float = 0.2
+    map_class: float = 2.0
+    map_points: float = 1.0
+    map_direction: float = 0.005
+    plan: float = 1.0
+    plan_bound: float = 1.0
+    plan_collision: float = 1.0
+    plan_direction: float = 0.5
+    bound_class: int = 2  # map class the plan keeps away from; 2 is "SolidSolid", as the public code has it
+    bound_distance: float = 1.0  # m
+    divider_class: int = 0  # map class the plan runs along; 0 is "Broken"
+    collision_classes: int = 5  # object classes 0 .. n-1 count as vehicles
+    collision_distance: tuple[float, ...] = (1.5, 3.0)  # m, x and y
+    constraint_score: float = 0.5  # map instances and objects below this score do not constrain the plan
+    object_risk: float = 1.0
+    risk_map: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(len(self.box_code) == 10, "loss.box_code", self.box_code, "ten weights")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The whole network. Defaults are VAD on Bench2Drive as published (`base`)."""
+
+    name: str = "base"
+    cameras: int = 6
+    dims: int = 256
+    heads: int = 8
+    ffn_dims: int = 512
+    image: ImageConfig = field(default_factory=ImageConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    bev: BevConfig = field(default_factory=BevConfig)
+    objects: ObjectConfig = field(default_factory=ObjectConfig)
+    map: MapConfig = field(default_factory=MapConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
+    ego: EgoConfig = field(default_factory=EgoConfig)
+    quirks: QuirkConfig = field(default_factory=QuirkConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    risk_head: dict[str, Any] | None = None  # settings of heads/risk.py; null: no RiskHead
+
+    def __post_init__(self) -> None:
+        _check(self.cameras > 0, "cameras", self.cameras, "> 0")
+        _check(self.dims % (2 * self.heads) == 0, "dims", self.dims, f"a multiple of 2 x heads = {2 * self.heads}")
+        levels = len(self.backbone.out_stages)
+        _check(
+            levels <= self.bev.feature_levels <= levels + 1, "bev.feature_levels", self.bev.feature_levels,
+            f"{levels} or {levels + 1} for {levels} backbone stages",
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary, as YAML or JSON holds it; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], source: str = "configuration") -> ModelConfig:
+        """Build from a nested dictionary; raises ConfigError that names `source`, the key and what was allowed."""
+        try:
+            return _build(cls, values, "")
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+
+
+def _build(cls: type, values: Any, prefix: str) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{prefix or 'the file'} = {values!r}: allowed is a mapping of keys")
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            raise ConfigError(f"unknown key {prefix}{key} = {values[key]!r}: allowed are {', '.join(sorted(hints))}")
+    return cls(**{key: _convert(hints[key], value, f"{prefix}{key}") for key, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, key: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is types.UnionType:
+        if value is None:
+            return None
+        hint = typing.get_args(hint)[0]
+        origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, f"{key}.")
+    if origin is tuple:
+        _check(isinstance(value, list | tuple), key, value, "a list")
+        return tuple(_convert(typing.get_args(hint)[0], item, key) for item in value)
+    if origin is dict:
+        _check(isinstance(value, dict), key, value, "a mapping of keys")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _check(type(value) is hint, key, value, hint.__name__)
+    return value
+
+
+def config_directory() -> Path:
+    """Folder of the shipped model configurations: the source tree's, else the installed share folder's."""
+    source_tree = Path(__file__).resolve().parent.parent / "config" / "model"
+    return source_tree if source_tree.is_dir() else Path(sys.prefix) / "share" / "rsd" / "config" / "model"
+
+
+def load_model_config(name_or_path: str | Path) -> ModelConfig:
+    """Read a shipped configuration ("base", "tiny", "nano") or a YAML file.
+
+    Raises ConfigError with the file, the key, the value and what was allowed.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in NAMED_CONFIGS:
+        path = config_directory() / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no model configuration {name_or_path!s}: allowed are {', '.join(NAMED_CONFIGS)} or a YAML file")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    return ModelConfig.from_dict(values or {}, str(path))

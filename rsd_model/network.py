@@ -1,0 +1,126 @@
+"""The planner network: camera images to objects, map, motion, risk and the plan, through a bird's-eye view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rsd_model.backbone.fpn import FeaturePyramid
+from rsd_model.backbone.resnet import ResNet
+from rsd_model.bev.encoder import BevEncoder
+from rsd_model.config import ModelConfig
+from rsd_model.heads.ego import EgoHead
+from rsd_model.heads.map import MapHead
+from rsd_model.heads.motion import MotionHead
+from rsd_model.heads.objects import ObjectHead
+
+
+@dataclass(frozen=True)
+class PlannerInputs:
+    """One instant of B vehicles, as tensors."""
+
+    images: Tensor  # (B, N, 3, H, W) normalised RGB, padded
+    lidar2img: Tensor  # (B, N, 4, 4) LiDAR frame to pixels x depth at H x W
+    can_bus: Tensor  # (B, 18) VAD's layout, position and yaw in degrees relative to the previous frame
+    command: Tensor | None = None  # (B,) Command; unused by the forward pass, which plans for every command
+    route: Tensor | None = None  # (B, R, 2) m, LiDAR frame, evenly spaced, from the ego on
+    ego_status: Tensor | None = None  # (B, S) forward speed m/s, forward acceleration m/s^2, yaw rate rad/s
+    camera_valid: Tensor | None = None  # (B, N) bool; a camera that is not valid is never attended
+    prev_bev: Tensor | None = None  # (B, HW, dims) BEV of the previous frame
+
+
+class Planner(nn.Module):
+    """BEVFormer encoder with VAD's heads (arXiv 2303.12077); sizes and options by ModelConfig."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = ResNet(config.backbone)
+        self.neck = FeaturePyramid(config.backbone.out_channels, config.dims, config.bev.feature_levels)
+        self.bev_encoder = BevEncoder(config)
+        self.object_head = ObjectHead(config)
+        self.map_head = MapHead(config)
+        self.motion_head = MotionHead(config)
+        self.ego_head = EgoHead(config)
+        self.risk_head = _build_risk_head(config)
+
+    def image_features(self, images: Tensor) -> list[Tensor]:
+        """(B, N, 3, H, W) to pyramid levels (B, N, dims, h, w), the finest first."""
+        levels = self.neck(self.backbone(images.flatten(0, 1)))
+        return [level.unflatten(0, images.shape[:2]) for level in levels]
+
+    def encode(self, inputs: PlannerInputs) -> Tensor:
+        """BEV features (B, HW, dims): all that a history frame needs."""
+        return self.bev_encoder(
+            self.image_features(inputs.images),
+            inputs.lidar2img,
+            inputs.can_bus,
+            (inputs.images.shape[-2], inputs.images.shape[-1]),
+            inputs.prev_bev,
+            inputs.camera_valid,
+        )
+
+    def forward(self, inputs: PlannerInputs) -> dict[str, Tensor]:
+        """Raw outputs under VAD's names, L decoder layers, metres in the LiDAR frame.
+
+        bev_embed (HW, B, dims); all_cls_scores (L, B, Q, classes) logits; all_bbox_preds (L, B, Q, 10);
+        all_traj_preds (L, B, Q, modes, steps * 2) offsets; all_traj_cls_scores (L, B, Q, modes) logits;
+        map_all_cls_scores (L, B, V, classes) logits; map_all_pts_preds (L, B, V, P, 2) and map_all_bbox_preds
+        (L, B, V, 4) in [0, 1]; ego_fut_preds (B, commands, steps, 2) offsets; ego_features (B, 1, 2 dims). With the RiskHead
+        also object_risk (B, Q) and risk_map (B, rows, columns).
+        """
+        bev = self.encode(inputs)
+        objects = self.object_head(bev)
+        lanes = self.map_head(bev)
+        motion = self.motion_head(objects, lanes)
+        plan = self.ego_head(bev, objects, lanes, motion, inputs.route, inputs.ego_status)
+        layers = len(objects.hidden)
+        outputs = {
+            "bev_embed": bev.transpose(0, 1),
+            "all_cls_scores": objects.class_logits,
+            "all_bbox_preds": objects.boxes,
+            "all_traj_preds": motion.futures.expand(layers, -1, -1, -1, -1),
+            "all_traj_cls_scores": motion.mode_logits.expand(layers, -1, -1, -1),
+            "map_all_cls_scores": lanes.class_logits,
+            "map_all_pts_preds": lanes.points,
+            "map_all_bbox_preds": lanes.boxes,
+            "ego_fut_preds": plan.offsets,
+            "ego_features": plan.features,
+        }
+        if self.risk_head is not None:
+            outputs.update(_risk_outputs(self.risk_head, bev, objects.centres, objects.hidden[-1]))
+        return outputs
+
+
+def _build_risk_head(config: ModelConfig) -> nn.Module | None:
+    return None
+
+
+def _risk_outputs(head: nn.Module, bev: Tensor, centres: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+    raise NotImplementedError
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of parameters, trainable or not."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def example_inputs(config: ModelConfig, batch: int = 1, seed: int = 0) -> PlannerInputs:
+    """Random images on the Bench2Drive rig: inputs of the right shape for tests, tracing and benchmarks."""
+    from rsd_model.geometry import bench2drive_rig, lidar_to_image
+
+    generator = torch.Generator().manual_seed(seed)
+    height, width = config.image.padded_size
+    rig = bench2drive_rig(config.image.width, config.image.height)
+    lidar2img = torch.as_tensor(lidar_to_image(rig), dtype=torch.float32)[: config.cameras]
+    ego = config.ego
+    return PlannerInputs(
+        images=torch.randn(batch, config.cameras, 3, height, width, generator=generator),
+        lidar2img=lidar2img.expand(batch, -1, -1, -1),
+        can_bus=torch.zeros(batch, 18),
+        command=torch.full((batch,), 3),
+        route=torch.randn(batch, ego.route_points, 2, generator=generator) * 5.0 if ego.route_points else None,
+        ego_status=torch.randn(batch, ego.status_size, generator=generator) if ego.status_size else None,
+    )
