@@ -135,7 +135,8 @@ class RiskHead(nn.Module):
             map_logit,
         )
         for branch in (self.object_branch, map_logit):
-            nn.init.constant_(branch.get_parameter("bias"), -math.log(9.0))  # most places and objects are harmless: start at 0.1
+            # Most places and objects are harmless: start at 0.1.
+            nn.init.constant_(branch.get_parameter("bias"), -math.log(9.0))
 
     def forward(self, bev: Tensor, reference_points: Tensor, query_features: Tensor | None = None) -> RiskOutput:
         """Risk of objects and places.
