@@ -1,0 +1,160 @@
+"""What moves or changes: actors with their shadows, and the lamps of traffic lights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from panda3d import core
+
+from rsd_world.render import people, signals, vehicles
+from rsd_world.render.ground_map import GroundMap, sun_casts_shadows
+from rsd_world.render.mesh import Mesh, geom_node
+from rsd_world.render.scene import HALO, SHADOW, Scene, blended, vectors
+from rsd_world.render.shading import shader
+from rsd_world.render.weather import Look
+from rsd_world.roads.town import Town
+from rsd_world.state import ActorKind, ActorState, EgoVehicle, LightState
+
+MESHES: dict[ActorKind, Callable[[tuple[float, float, float]], Mesh]] = {
+    ActorKind.CAR: vehicles.car,
+    ActorKind.VAN: vehicles.van,
+    ActorKind.TRUCK: vehicles.truck,
+    ActorKind.AMBULANCE: lambda size: vehicles.van(size, ambulance=True),
+    ActorKind.BICYCLE: people.bicycle,
+    ActorKind.PEDESTRIAN: people.pedestrian,
+    ActorKind.TRAFFIC_CONE: people.traffic_cone,
+    ActorKind.BARRIER: people.barrier,
+}
+BLINK_HZ, SIREN_HZ = 1.5, 4.0
+SHADOW_STRENGTH = {True: 0.52, False: 0.40}  # with and without a sun that casts it
+LONGEST_SHADOW = 6.0  # m
+
+
+def ego_as_actor(ego: EgoVehicle) -> ActorState:
+    """The ego as something that can be drawn; id 0, so that it stays out of the instance image."""
+    heading = np.array([np.cos(ego.yaw), np.sin(ego.yaw)])
+    return ActorState(0, ActorKind.CAR, ego.position, ego.yaw, ego.size, ego.speed * heading, color=(0.02, 0.10, 0.42), braking=ego.acceleration < -0.8)
+
+
+class _Drawn:
+    """One actor in the scene."""
+
+    def __init__(self, mesh: core.GeomNode | None, shadow: core.GeomNode, scene: Scene, size: tuple[float, float, float]) -> None:
+        self.uniforms, self.shade = vectors(3), vectors(3)
+        self.nodes = []
+        if mesh is not None:
+            body = scene.material("actor").attach_new_node(mesh.make_copy())
+            body.set_shader_input("actor", self.uniforms)
+            self.nodes.append(body)
+        ground = blended(scene.material("shadow").attach_new_node(shadow.make_copy()), SHADOW)
+        ground.set_shader_input("actor", self.shade)
+        ground.node().set_bounds(core.BoundingSphere((0, 0, 0), float(np.hypot(size[0], size[1])) + LONGEST_SHADOW))
+        ground.node().set_final(True)
+        self.nodes.append(ground)
+        self.key: tuple | None = None
+        self.pose: tuple | None = None
+
+    def place(self, actor: ActorState) -> None:
+        pose = (*map(float, actor.position), float(np.degrees(actor.yaw)))
+        if pose != self.pose:
+            for node in self.nodes:
+                node.set_pos_hpr(*pose, 0.0, 0.0)
+            self.pose = pose
+
+    def remove(self) -> None:
+        for node in self.nodes:
+            node.remove_node()
+
+
+class Actors:
+    """Keeps one drawn thing per actor of the snapshot, made when it appears and removed when it leaves."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._meshes: dict[tuple, core.GeomNode] = {}
+        self._shadow = geom_node(_shadow_quad(), "shadow")
+        self._drawn: dict[int, _Drawn] = {}
+
+    def update(self, actors: tuple[ActorState, ...], hidden: frozenset[int], time: float, look: Look, ground_map: GroundMap) -> None:
+        """Bring the scene to these actors; those in `hidden` throw a shadow only."""
+        for gone in self._drawn.keys() - {actor.id for actor in actors}:
+            self._drawn.pop(gone).remove()
+        if not actors:
+            return
+        spots = ground_map.at(np.array([actor.position for actor in actors]))
+        for actor, spot in zip(actors, spots, strict=True):
+            drawn = self._of(actor, actor.id in hidden)
+            drawn.place(actor)
+            _set_uniforms(drawn.uniforms, actor, time, look, spot)
+            _set_shadow(drawn.shade, actor, look, float(spot[0]))
+
+    def _of(self, actor: ActorState, hidden: bool) -> _Drawn:
+        key = (actor.kind, tuple(round(float(v), 2) for v in actor.size), hidden)
+        drawn = self._drawn.get(actor.id)
+        if drawn is not None and drawn.key == key:
+            return drawn
+        if drawn is not None:
+            drawn.remove()
+        if key not in self._meshes and not hidden:
+            self._meshes[key] = geom_node(MESHES[actor.kind](actor.size), actor.kind.value)
+        drawn = _Drawn(self._meshes.get(key), self._shadow, self._scene, actor.size)
+        drawn.key = key
+        self._drawn[actor.id] = drawn
+        return drawn
+
+
+def _set_uniforms(uniforms: core.PTA_LVecBase4f, actor: ActorState, time: float, look: Look, spot: np.ndarray) -> None:
+    blink = 1.0 if (time * BLINK_HZ) % 1.0 < 0.5 else 0.0
+    siren = (0.8 if (time * SIREN_HZ) % 1.0 < 0.5 else 0.4) if actor.siren else 0.0
+    r, g, b = actor.color
+    uniforms.set_element(0, core.LVecBase4f(r, g, b, float(actor.id)))
+    uniforms.set_element(1, core.LVecBase4f(float(actor.braking), blink * (actor.blinker > 0), blink * (actor.blinker < 0), siren))
+    sunlit = 0.15 + 0.85 * float(spot[0])
+    uniforms.set_element(2, core.LVecBase4f(actor.door_open, actor.phase, sunlit, 0.8 * float(spot[1])))
+
+
+def _set_shadow(shade: core.PTA_LVecBase4f, actor: ActorState, look: Look, sunlit: float) -> None:
+    length, width, height = actor.size
+    sunny = sun_casts_shadows(look) and sunlit > 0.5
+    throw = np.zeros(2)
+    if sunny:
+        direction = look.sun_direction
+        world = -direction[:2] / max(direction[2], 0.12) * height * 0.8
+        world *= min(1.0, LONGEST_SHADOW / max(float(np.linalg.norm(world)), 1e-6))
+        c, s = np.cos(actor.yaw), np.sin(actor.yaw)
+        throw = np.array([c * world[0] + s * world[1], c * world[1] - s * world[0]])
+    softness = 0.12 if sunny else min(0.5, 0.3 * width)
+    shade.set_element(0, core.LVecBase4f(0.47 * length, 0.47 * width, *throw))
+    shade.set_element(1, core.LVecBase4f(SHADOW_STRENGTH[sunny], softness, 0.0, 0.0))
+
+
+def _shadow_quad() -> Mesh:
+    corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], float)
+    return Mesh(corners, np.tile([0.0, 0.0, 1.0], (4, 1)), np.zeros((4, 3)), np.zeros((4, 4)), np.array([[0, 1, 2], [0, 2, 3]]))
+
+
+class Signals:
+    """The traffic lights of a town; their lamps follow the snapshot."""
+
+    def __init__(self, town: Town, scene: Scene) -> None:
+        self._uniforms: dict[int, core.PTA_LVecBase4f] = {}
+        self._spots = scene.ground_map
+        for light in town.lights:
+            reach = signals.arm_reach(town, light)
+            uniforms = self._uniforms[light.id] = vectors(3)
+            for mesh, material in ((signals.signal_mesh(reach), "actor"), (signals.halo_mesh(reach), "halo")):
+                node = scene.material(material).attach_new_node(geom_node(mesh, f"light-{light.id}"))
+                if material == "halo":
+                    blended(node, HALO)
+                node.set_pos_hpr(*map(float, light.position), float(np.degrees(light.yaw)), 0.0, 0.0)
+                node.set_shader_input("actor", uniforms)
+
+    def update(self, states: dict[int, LightState]) -> None:
+        """Light the lamps; a light that the snapshot does not name is off."""
+        for light, uniforms in self._uniforms.items():
+            state = states.get(light, LightState.OFF)
+            on = [float(state == s) for s in (LightState.RED, LightState.YELLOW, LightState.GREEN)]
+            uniforms.set_element(0, core.LVecBase4f(1, 1, 1, 0))
+            uniforms.set_element(1, core.LVecBase4f(*on, 0.0))
+            uniforms.set_element(2, core.LVecBase4f(0, 0, 1, 0))
