@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -84,3 +84,5 @@ class Town:
     buildings: tuple[Building, ...]
     props: tuple[Prop, ...]
     parking: tuple[ParkingSpot, ...]
+    road_triangles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3, 3)))  # (T, 3, 3) m, asphalt: lanes, parking, junctions
+    style: str = "brick"  # look of the buildings, name among `rsd_world.roads.scenery.STYLES`
