@@ -1,4 +1,4 @@
-"""The size of the network as a validated dataclass read from YAML: configuration, not code, makes base, tiny and nano."""
+"""The size of the network as a validated dataclass read from YAML: configuration makes base, tiny and nano."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMED_CONFIGS = ("base", "tiny", "nano")
 
 
 class ConfigError(ValueError):
-    """A model configuration that cannot be used; the message quotes the file, the key, the value and what is allowed."""
+    """A model configuration that cannot be used; the message quotes file, key, value and what is allowed."""
 
 
 def _check(condition: bool, key: str, value: object, allowed: str) -> None:
@@ -62,14 +62,16 @@ class BackboneConfig:
 
     def __post_init__(self) -> None:
         _check(self.block in ("basic", "bottleneck"), "backbone.block", self.block, "basic, bottleneck")
-        _check(len(self.depths) == len(self.widths) <= 4, "backbone.depths", self.depths, "as many as widths, at most 4")
+        same = len(self.depths) == len(self.widths) <= 4
+        _check(same, "backbone.depths", self.depths, "as many as widths, at most 4")
         _check(self.stem_kernel in (3, 7), "backbone.stem_kernel", self.stem_kernel, "3, 7")
         stages = range(len(self.depths))
         _check(
             bool(self.out_stages) and all(s in stages for s in self.out_stages),
             "backbone.out_stages", self.out_stages, f"indices of the {len(self.depths)} stages",
         )  # fmt: skip
-        _check(-1 <= self.frozen_stages <= len(self.depths), "backbone.frozen_stages", self.frozen_stages, "-1 .. stages")
+        frozen = self.frozen_stages
+        _check(-1 <= frozen <= len(self.depths), "backbone.frozen_stages", frozen, "-1 .. number of stages")
 
     @property
     def out_channels(self) -> tuple[int, ...]:
@@ -169,7 +171,7 @@ class EgoConfig:
 class QuirkConfig:
     """What the public VAD code does and a fresh training should not; public checkpoints need all of them on."""
 
-    rotate_about: tuple[float, ...] | None = (100.0, 100.0)  # x, y cell the previous BEV turns about; null: the ego's cell
+    rotate_about: tuple[float, ...] | None = (100.0, 100.0)  # cell x, y the previous BEV turns about; null: the ego's
     shift_current_frame: bool = True  # the ego shift also moves the reference points into the current BEV
     keep_initial_query: bool = True  # with history, temporal attention sees the current BEV as it was before layer 1
     map_anchor_at_corner: bool = True  # a map instance's nearest point is measured to the BEV's corner, not to the ego
@@ -199,8 +201,6 @@ class LossConfig:
     collision_classes: int = 5  # object classes 0 .. n-1 count as vehicles
     collision_distance: tuple[float, ...] = (1.5, 3.0)  # m, x and y
     constraint_score: float = 0.5  # map instances and objects below this score do not constrain the plan
-    object_risk: float = 1.0
-    risk_map: float = 1.0
 
     def __post_init__(self) -> None:
         _check(len(self.box_code) == 10, "loss.box_code", self.box_code, "ten weights")
@@ -224,7 +224,7 @@ class ModelConfig:
     ego: EgoConfig = field(default_factory=EgoConfig)
     quirks: QuirkConfig = field(default_factory=QuirkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    risk_head: dict[str, Any] | None = None  # settings of heads/risk.py; null: no RiskHead
+    risk_head: dict[str, Any] | None = None  # RiskHeadConfig's settings (heads/risk.py), {} = defaults; null: none
 
     def __post_init__(self) -> None:
         _check(self.cameras > 0, "cameras", self.cameras, "> 0")
@@ -294,7 +294,8 @@ def load_model_config(name_or_path: str | Path) -> ModelConfig:
     if str(name_or_path) in NAMED_CONFIGS:
         path = config_directory() / f"{name_or_path}.yaml"
     if not path.is_file():
-        raise ConfigError(f"no model configuration {name_or_path!s}: allowed are {', '.join(NAMED_CONFIGS)} or a YAML file")
+        allowed = f"{', '.join(NAMED_CONFIGS)} or a YAML file"
+        raise ConfigError(f"no model configuration {name_or_path!s}: allowed are {allowed}")
     try:
         values = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:

@@ -40,9 +40,8 @@ class MultiHeadAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """(B, Q, dims), (B, K, dims), (B, K, dims) to (B, Q, dims)."""
         if query is key:
-            weight, bias = self.in_proj_weight.split([2 * len(self.in_proj_weight) // 3, len(self.in_proj_weight) // 3]), None
-            bias = self.in_proj_bias.split([2 * len(self.in_proj_bias) // 3, len(self.in_proj_bias) // 3])
-            q, k = F.linear(query, weight[0], bias[0]).chunk(2, dim=-1)
+            both = 2 * query.shape[-1]
+            q, k = F.linear(query, self.in_proj_weight[:both], self.in_proj_bias[:both]).chunk(2, dim=-1)
             return self.attend(self._split(q), self._split(k), self.project(value, 2))
         return self.attend(self.project(query, 0), self.project(key, 1), self.project(value, 2))
 
@@ -143,7 +142,7 @@ class InteractionLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention among the queries, deformable attention into the BEV, feed-forward, each with residual and norm."""
+    """Self-attention among the queries, deformable attention into the BEV, feed-forward; residual and norm each."""
 
     def __init__(self, dims: int, heads: int, ffn_dims: int, points: int) -> None:
         super().__init__()

@@ -11,10 +11,12 @@ from rsd_model.backbone.fpn import FeaturePyramid
 from rsd_model.backbone.resnet import ResNet
 from rsd_model.bev.encoder import BevEncoder
 from rsd_model.config import ModelConfig
+from rsd_model.geometry import bench2drive_rig, lidar_to_image
 from rsd_model.heads.ego import EgoHead
 from rsd_model.heads.map import MapHead
 from rsd_model.heads.motion import MotionHead
 from rsd_model.heads.objects import ObjectHead
+from rsd_model.heads.risk import RiskHead, RiskHeadConfig
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class Planner(nn.Module):
         bev_embed (HW, B, dims); all_cls_scores (L, B, Q, classes) logits; all_bbox_preds (L, B, Q, 10);
         all_traj_preds (L, B, Q, modes, steps * 2) offsets; all_traj_cls_scores (L, B, Q, modes) logits;
         map_all_cls_scores (L, B, V, classes) logits; map_all_pts_preds (L, B, V, P, 2) and map_all_bbox_preds
-        (L, B, V, 4) in [0, 1]; ego_fut_preds (B, commands, steps, 2) offsets; ego_features (B, 1, 2 dims). With the RiskHead
-        also object_risk (B, Q) and risk_map (B, rows, columns).
+        (L, B, V, 4) in [0, 1]; ego_fut_preds (B, commands, steps, 2) offsets; ego_features (B, 1, 2 dims).
+        With the RiskHead also object_risk (B, Q) and risk_map (B, rows, columns).
         """
         bev = self.encode(inputs)
         objects = self.object_head(bev)
@@ -90,16 +92,21 @@ class Planner(nn.Module):
             "ego_features": plan.features,
         }
         if self.risk_head is not None:
-            outputs.update(_risk_outputs(self.risk_head, bev, objects.centres, objects.hidden[-1]))
+            outputs |= self.risk_head(bev, objects.centres, objects.hidden[-1])._asdict()
         return outputs
 
 
-def _build_risk_head(config: ModelConfig) -> nn.Module | None:
-    return None
+def _build_risk_head(config: ModelConfig) -> RiskHead | None:
+    if config.risk_head is None:
+        return None
+    shape = (config.bev.rows, config.bev.columns)
+    return RiskHead(risk_head_config(config), config.dims, shape, query_channels=config.dims, layout="b_hw_c")
 
 
-def _risk_outputs(head: nn.Module, bev: Tensor, centres: Tensor, hidden: Tensor) -> dict[str, Tensor]:
-    raise NotImplementedError
+def risk_head_config(config: ModelConfig) -> RiskHeadConfig:
+    """Settings of the planner's RiskHead: the model's BEV range unless the configuration says otherwise."""
+    x_min, y_min, _, x_max, y_max, _ = config.bev.range
+    return RiskHeadConfig.from_dict(config.risk_head or {}, range=(x_min, y_min, x_max, y_max))
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -109,8 +116,6 @@ def parameter_count(module: nn.Module) -> int:
 
 def example_inputs(config: ModelConfig, batch: int = 1, seed: int = 0) -> PlannerInputs:
     """Random images on the Bench2Drive rig: inputs of the right shape for tests, tracing and benchmarks."""
-    from rsd_model.geometry import bench2drive_rig, lidar_to_image
-
     generator = torch.Generator().manual_seed(seed)
     height, width = config.image.padded_size
     rig = bench2drive_rig(config.image.width, config.image.height)

@@ -16,9 +16,7 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         self.lateral = nn.ModuleList([nn.Conv2d(c, channels, 1) for c in in_channels])
         self.output = nn.ModuleList([nn.Conv2d(channels, channels, 3, 1, 1) for _ in in_channels])
-        self.extra = nn.ModuleList(
-            [nn.Conv2d(channels, channels, 3, 2, 1) for _ in range(levels - len(in_channels))]
-        )
+        self.extra = nn.ModuleList([nn.Conv2d(channels, channels, 3, 2, 1) for _ in range(levels - len(in_channels))])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)

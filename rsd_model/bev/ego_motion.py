@@ -1,4 +1,4 @@
-"""What the ego moved since the previous BEV, read from VAD's can bus, and the turn of that BEV into the current heading."""
+"""How the ego moved since the previous BEV, from VAD's can bus, and the turn of that BEV into the current heading."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ego_shift(can_bus: Tensor, bev: BevConfig) -> Tensor:
 
 
 def turn_bev(bev: Tensor, degrees: Tensor, about: tuple[float, ...] | None) -> Tensor:
-    """Rotate each (rows, columns) map counter-clockwise in the image sense about a cell, nearest neighbour, zero outside.
+    """Rotate each map counter-clockwise in the image sense about a cell, nearest neighbour, zero outside.
 
     bev (B, rows, columns, C); degrees (B,); about = x, y in cells, None = the middle, where the ego is.
     """

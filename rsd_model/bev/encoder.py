@@ -99,9 +99,7 @@ class BevEncoder(nn.Module):
 
     def _tokens(self, features: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
         embedding = self.camera_embedding[:, None] + self.level_embedding  # (N, levels, dims)
-        tokens = [
-            level.flatten(3).transpose(2, 3) + embedding[None, :, i : i + 1] for i, level in enumerate(features)
-        ]
+        tokens = [level.flatten(3).transpose(2, 3) + embedding[None, :, i : i + 1] for i, level in enumerate(features)]
         shapes = [(level.shape[3], level.shape[4]) for level in features]
         return torch.cat(tokens, 2).flatten(0, 1), shapes
 

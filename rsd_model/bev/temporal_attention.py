@@ -32,7 +32,7 @@ class TemporalSelfAttention(nn.Module):
     def forward(
         self, query: Tensor, position: Tensor, frames: Tensor, shape: tuple[int, int], reference: Tensor
     ) -> Tensor:
-        """query, position (B, HW, dims); frames (B, 2, HW, dims) previous, current; reference (B, 2, HW, 2) in [0, 1]."""
+        """query, position (B, HW, dims); frames (B, 2, HW, dims): previous, current; reference (B, 2, HW, 2)."""
         batch, cells = query.shape[:2]
         context = torch.cat([frames[:, 0], query + position], -1)
         offsets = self.sampling_offsets(context).view(batch, cells, self.heads, FRAMES, self.points, 2)

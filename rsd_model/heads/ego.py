@@ -1,4 +1,4 @@
-"""Ego head: one query gathers objects, map and, where configured, the route and the BEV along it, and tells the plan."""
+"""Ego head: one query gathers objects, map and, where configured, the route and the BEV along it, and plans."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ class RouteContext(nn.Module):
         self.config = config
         dims, ego = config.dims, config.ego
         if ego.route_points:
-            self.route_mlp = regression_branch(2 * ego.route_points, dims, hidden_layers=0)
             self.route_mlp = nn.Sequential(nn.Linear(2 * ego.route_points, dims), nn.ReLU(), nn.Linear(dims, dims))
         if ego.status_size:
             self.status_mlp = nn.Sequential(nn.Linear(ego.status_size, dims), nn.ReLU(), nn.Linear(dims, dims))

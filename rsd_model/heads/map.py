@@ -1,4 +1,4 @@
-"""Map head: instances of ordered points, each point a query, refined over the decoder layers (MapTR, arXiv 2208.14437)."""
+"""Map head: instances of ordered points, each point a query, refined layer by layer (MapTR, arXiv 2208.14437)."""
 
 from __future__ import annotations
 

@@ -78,12 +78,10 @@ class MotionHead(nn.Module):
         others = query
         for layer in self.object_layers:
             query = layer(query, encoded, others, encoded)
-        near = self._near(place, lanes)
+        near, pad = self._near(place, lanes), self.config.quirks.always_pad_map
         informed = query
         for layer in self.map_layers:
-            informed = layer(
-                informed, place, lanes.features, lanes.anchors, near, self.map_position, self.config.quirks.always_pad_map
-            )
+            informed = layer(informed, place, lanes.features, lanes.anchors, near, self.map_position, pad)
         features = torch.cat([query, informed], -1).unflatten(1, (-1, modes))
         return MotionQueries(features, self.future_branch(features), self.mode_branch(features).squeeze(-1))
 

@@ -60,9 +60,7 @@ class ObjectHead(nn.Module):
             centre = (code[..., [0, 1, 4]] + inverse_sigmoid(reference)).sigmoid()
             reference = centre.detach()
             metres = centre * self.range_size + self.range_low
-            boxes.append(
-                torch.cat([metres[..., :2], code[..., 2:4], metres[..., 2:], code[..., 5:]], -1)
-            )
+            boxes.append(torch.cat([metres[..., :2], code[..., 2:4], metres[..., 2:], code[..., 5:]], -1))
             hidden.append(query)
             references.append(reference)
             logits.append(classify(query))

@@ -1,4 +1,4 @@
-"""What the planner is trained towards: one dataclass per batch, everything in VAD's LiDAR frame (x right, y forward)."""
+"""What the planner is trained towards: one dataclass a batch, in VAD's LiDAR frame (x right, y forward)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PlannerTargets:
     object_risks: list[Tensor] | None = None  # B x (G,) in [0, 1]; nan = the teacher said nothing about this object
     risk_map: Tensor | None = None  # (B, rows, columns) in [0, 1], laid out as the network's risk map
     risk_map_mask: Tensor | None = None  # (B, rows, columns) bool, true where risk_map is known
-    map_variants: list[Tensor] | None = None  # B x (M, V, P, 2) equivalent point orders; None = both directions of map_points
+    map_variants: list[Tensor] | None = None  # B x (M, V, P, 2) equivalent orders; None = made from map_points
 
     def __post_init__(self) -> None:
         batch = len(self.ego_future)
