@@ -1,0 +1,257 @@
+"""`/rsd/planner`: six cameras, odometry and a route in; trajectory, risk, objects and health out.
+
+A lifecycle node. Callbacks only store what they get; one thread of its own waits for image sets and runs the network,
+so inference never blocks them. While there is nothing to plan on, a watchdog sends stops on the last good path.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import rclpy
+from nav_msgs.msg import Odometry, Path
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Int8
+
+from rsd_ros import qos
+from rsd_ros.calibration import Calibration
+from rsd_ros.camera_sync import ApproximateSynchronizer, DeadlineSynchronizer
+from rsd_ros.compat import tf2_ros
+from rsd_ros.compat.messages import CarlaRoute
+from rsd_ros.conversions import InvalidInput, transform_matrix
+from rsd_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from rsd_ros.ego_history import EgoHistory
+from rsd_ros.parameters import declare, read
+from rsd_ros.plan_publishers import PlanPublishers
+from rsd_ros.planner_parameters import PLANNER_PARAMETERS
+from rsd_ros.planning_cycle import PlanningCycle, Runtime, StopRules
+from rsd_ros.sensor_inputs import InputLimits, SensorInputs
+
+WATCHDOG_PERIOD = 0.05  # s, wall time
+EXIT_NOT_CONFIGURED = 3
+
+
+# Builds the runtime from the node's parameters; tests put their own in its place.
+RuntimeFactory = Callable[[SimpleNamespace], Runtime]
+
+
+def load_runtime(settings: SimpleNamespace) -> Runtime:
+    """The network with the weights that the parameters name, warmed up; raises WeightsError, ConfigError or OSError."""
+    from rsd_model.inference import PlannerRuntime
+
+    from rsd_model.geometry import bench2drive_rig
+
+    weights = None if settings.weights == "random" else weights_path(settings)
+    runtime = PlannerRuntime(weights, config=settings.config, device=settings.device, precision=settings.precision)
+    runtime.warm_up(bench2drive_rig())
+    return runtime
+
+
+def weights_path(settings: SimpleNamespace) -> FilePath:
+    """The file that the parameter `weights` names, or what ships for the parameter `config`."""
+    from rsd_model.resources import share_path
+
+    return FilePath(settings.weights) if settings.weights else share_path(f"weights/{settings.config}.safetensors")
+
+
+class PlannerNode(LifecycleNode):
+    """Lifecycle: configure loads the network, activate subscribes and plans, deactivate stops both."""
+
+    def __init__(self, factory: RuntimeFactory = load_runtime, **node_options: Any) -> None:
+        super().__init__("planner", namespace="/rsd", **node_options)
+        declare(self, PLANNER_PARAMETERS)
+        self.diagnostics = Diagnostics(self)
+        self._factory = factory
+        self._runtime: Runtime | None = None
+        self._publishers: PlanPublishers | None = None
+        self._cycle: PlanningCycle | None = None
+        self._subscriptions_made: list[Any] = []
+        self._timers_made: list[Any] = []
+        self._jump_handle: Any = None
+        self._tf_buffer = tf2_ros.Buffer()
+        self._tf_listener = tf2_ros.TransformListener(self._tf_buffer, self)
+
+    # --- lifecycle --------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the parameters and load the network; stays unconfigured, and says why, where that fails."""
+        try:
+            self.settings = read(self, PLANNER_PARAMETERS)
+            self._check_topics()
+            self._runtime = self._factory(self.settings)
+        except (ValueError, OSError, RuntimeError) as problem:
+            self.get_logger().fatal(f"cannot be configured: {problem}")
+            self.diagnostics.set("start", ERROR, str(problem))
+            return TransitionCallbackReturn.FAILURE
+        self._publishers = PlanPublishers(self, self.settings.min_score)
+        self.diagnostics.set(
+            "start", OK, "network loaded", weights=self.settings.weights or f"shipped {self.settings.config}"
+        )
+        return TransitionCallbackReturn.SUCCESS
+
+    def _check_topics(self) -> None:
+        cameras = len(self.settings.cameras)
+        for name in ("image_topics", "camera_info_topics"):
+            topics = getattr(self.settings, name)
+            if len(topics) != cameras:
+                raise ValueError(
+                    f"parameter {name} has {len(topics)} topics, parameter cameras {cameras} names; give one per camera"
+                )
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and begin to plan."""
+        super().on_activate(state)
+        self._inputs = self._make_inputs()
+        rules = StopRules(
+            self.settings.base_frame,
+            self.settings.camera_timeout,
+            self.settings.stop_deceleration,
+            self.settings.stop_at_route_end,
+        )
+        self._cycle = PlanningCycle(self._runtime, self._inputs, self._publishers, self.diagnostics, rules, self._now)
+        self._subscribe()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers_made = [
+            self.create_timer(WATCHDOG_PERIOD, self._cycle.watch, clock=steady),
+            self.create_timer(1.0, self.diagnostics.publish, clock=steady),
+        ]
+        backwards = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-0.05), on_clock_change=True)
+        self._jump_handle = self.get_clock().create_jump_callback(backwards, post_callback=self._on_time_jump)
+        self._cycle.start()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop planning and unsubscribe; the network stays loaded."""
+        self.halt()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the network."""
+        if self._publishers is not None:
+            self._publishers.destroy()
+        self._publishers = self._runtime = None
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop whatever runs."""
+        self.halt()
+        return TransitionCallbackReturn.SUCCESS
+
+    def halt(self) -> None:
+        """Stop planning and unsubscribe, in whatever state."""
+        if self._cycle is None:
+            return
+        for timer in self._timers_made:
+            self.destroy_timer(timer)
+        for subscription in self._subscriptions_made:
+            self.destroy_subscription(subscription)
+        self._timers_made, self._subscriptions_made = [], []
+        self._jump_handle.unregister()
+        self._cycle.close()
+        self._cycle = None
+
+    # --- wiring -----------------------------------------------------------------------------
+
+    def _make_inputs(self) -> SensorInputs:
+        settings, cameras = self.settings, len(self.settings.cameras)
+        if settings.sync_policy == "approximate":
+            synchronizer = ApproximateSynchronizer(cameras, settings.sync_tolerance)
+        else:
+            synchronizer = DeadlineSynchronizer(cameras, settings.sync_deadline, settings.sync_tolerance)
+        limits = InputLimits(
+            settings.min_valid_cameras,
+            settings.max_image_age,
+            settings.sync_deadline,
+            settings.require_route,
+            settings.map_frame,
+        )
+        calibration = Calibration(settings.cameras, self._camera_mount, settings.rig_source)
+        return SensorInputs(
+            settings.cameras, synchronizer, calibration, EgoHistory(settings.odometry_timeout), limits, self._now
+        )
+
+    def _subscribe(self) -> None:
+        settings, inputs = self.settings, self._inputs
+        compressed = settings.image_transport == "compressed"
+        image_type, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
+        profile = qos.image_profile(settings.image_reliability)
+        for i, (image, info) in enumerate(zip(settings.image_topics, settings.camera_info_topics, strict=True)):
+            self._listen(CameraInfo, info, functools.partial(inputs.on_camera_info, i), qos.CAMERA_INFO)
+            self._listen(image_type, image + suffix, functools.partial(inputs.on_image, i), profile)
+        self._listen(Odometry, settings.odometry_topic, inputs.on_odometry, qos.ODOMETRY)
+        self._listen(Path, settings.route_topic, inputs.on_route, qos.LATCHED)
+        if settings.global_plan_topic and CarlaRoute is not None:
+            self._listen(CarlaRoute, settings.global_plan_topic, inputs.on_global_plan, qos.LATCHED)
+        if settings.command_topic:
+            self._listen(Int8, settings.command_topic, lambda message: inputs.on_command(message.data), qos.COMMAND)
+
+    def _listen(self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
+        events = SubscriptionEventCallbacks(incompatible_qos=functools.partial(self._on_incompatible_qos, topic))
+        self._subscriptions_made.append(
+            self.create_subscription(kind, topic, callback, profile, event_callbacks=events)
+        )
+
+    def _on_incompatible_qos(self, topic: str, event: Any) -> None:
+        sentence = (
+            f"{topic}: a publisher's quality of service does not match "
+            f"({event.last_policy_kind.name.lower()}), nothing will arrive; "
+            "for images set image_reliability to best_effort"
+        )
+        self.get_logger().error(sentence)
+        self.diagnostics.set(f"qos {topic}", ERROR, sentence)
+
+    def _camera_mount(self, frame: str) -> np.ndarray:
+        base = self.settings.base_frame
+        try:
+            found = self._tf_buffer.lookup_transform(base, frame, Time())
+        except tf2_ros.TransformException as problem:
+            raise InvalidInput(f"waiting for TF from '{frame}' to '{base}' ({problem})") from problem
+        return transform_matrix(found.transform, f"TF from '{frame}' to '{base}'")
+
+    def _now(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    def _on_time_jump(self, jump: Any) -> None:
+        self.get_logger().warning("time jumped: started afresh")
+        self.diagnostics.set("time", WARN, "time jumped: started afresh", at=f"{self._now() / 1e9:.2f} s")
+        if self._cycle is not None:
+            self._cycle.on_time_jump()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to end; `EXIT_NOT_CONFIGURED` where it was to start by itself and could not."""
+    rclpy.init(args=args)
+    node = PlannerNode()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.get_parameter("autostart").value:
+            if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
+                node.diagnostics.flush()
+                return EXIT_NOT_CONFIGURED
+            node.trigger_activate()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.halt()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
