@@ -77,14 +77,14 @@ def _check_shapes(value: Tensor, shapes: SpatialShapes, locations: Tensor, weigh
 
 def _by_grid_sample(value: Tensor, shapes: SpatialShapes, locations: Tensor, weights: Tensor) -> Tensor:
     batch, _, heads, dim = value.shape
-    queries = weights.shape[1]
+    queries, samples = weights.shape[1], weights.shape[3] * weights.shape[4]
     grids = (2.0 * locations - 1.0).transpose(1, 2).flatten(0, 1)  # (B*heads, Q, levels, points, 2)
     maps = value.to(locations.dtype).permute(0, 2, 3, 1).flatten(0, 1)  # (B*heads, dim, S)
     sampled = [
         F.grid_sample(level.unflatten(-1, (h, w)), grids[:, :, i], align_corners=False)
         for i, ((h, w), level) in enumerate(zip(shapes, maps.split([h * w for h, w in shapes], -1), strict=True))
     ]
-    weights = weights.to(locations.dtype).transpose(1, 2).reshape(batch * heads, 1, queries, -1)
+    weights = weights.to(locations.dtype).transpose(1, 2).reshape(batch * heads, 1, queries, samples)
     summed = (torch.cat(sampled, -1) * weights).sum(-1)  # (B*heads, dim, Q)
     return summed.view(batch, heads * dim, queries).transpose(1, 2).contiguous().to(value.dtype)
 
@@ -96,7 +96,7 @@ def _by_embedding_bag(value: Tensor, shapes: SpatialShapes, locations: Tensor, w
     table, pitch = _padded_table(value, shapes)
     rows, fractions = _upper_left_rows(locations, shapes, pitch, table.shape[0] // batch)
     x, y = fractions.unbind(-1)
-    flat_weights = weights.to(locations.dtype).reshape(batch, queries, -1)
+    flat_weights = weights.to(locations.dtype).flatten(2)
     lower = flat_weights * y
     upper = flat_weights - lower
     upper_right, lower_right = upper * x, lower * x
@@ -129,7 +129,7 @@ def _padded_table(value: Tensor, shapes: SpatialShapes) -> tuple[Tensor, int]:
 
 def _upper_left_rows(locations: Tensor, shapes: SpatialShapes, pitch: int, table_rows: int) -> tuple[Tensor, Tensor]:
     """Table rows (B, Q, heads*levels*points) int32 of the upper left corners, and fractions (..., 2) beyond."""
-    batch, queries, heads, _, points, _ = locations.shape
+    batch, _, heads, _, points, _ = locations.shape
     device = locations.device
     size = torch.tensor([[(w, h)] * points for h, w in shapes], dtype=locations.dtype, device=device)
     size = size.flatten().repeat(heads)  # one long row broadcasts several times faster than (levels, 1, 2)
@@ -141,7 +141,7 @@ def _upper_left_rows(locations: Tensor, shapes: SpatialShapes, pitch: int, table
     offsets = (offsets + torch.arange(heads, dtype=torch.int32, device=device).unsqueeze(1)).flatten()
     offsets = offsets + torch.arange(batch, dtype=torch.int32, device=device).view(batch, 1, 1) * table_rows
 
-    cell = (locations.reshape(batch, queries, -1) * size - 0.5).clamp(torch.full_like(size, -1.0), size)
+    cell = (locations.flatten(2) * size - 0.5).clamp(torch.full_like(size, -1.0), size)
     corner = cell.floor()
     fractions = (cell - corner).unflatten(-1, (-1, 2))
     x, y = corner.unflatten(-1, (-1, 2)).unbind(-1)

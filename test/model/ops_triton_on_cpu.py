@@ -1,0 +1,79 @@
+"""Run by test_ops_triton.py in a process of its own, TRITON_INTERPRET=1: prints what it measured as JSON."""
+
+import json
+
+import torch
+
+from rsd_model.ops.deformable_attention import deformable_attention
+from rsd_model.ops.deformable_attention_triton import _forward
+
+CASES = {  # shapes of the levels, B, Q, heads, dim, points
+    "pyramid": ([(5, 7), (3, 2), (1, 1)], 2, 9, 3, 5, 4),
+    "one level": ([(6, 4)], 1, 11, 2, 8, 2),
+    "five levels": ([(4, 4)] * 5, 1, 3, 1, 16, 1),
+    "more rows than a program": ([(3, 3)], 2, 70, 4, 4, 1),
+}
+
+
+def inputs(shapes, batch, queries, heads, dim, points, dtype):
+    generator = torch.Generator().manual_seed(0)
+    value = torch.randn(batch, sum(h * w for h, w in shapes), heads, dim, generator=generator, dtype=torch.float64)
+    locations = torch.rand(batch, queries, heads, len(shapes), points, 2, generator=generator).to(torch.float64)
+    weights = torch.rand(batch, queries, heads, len(shapes), points, generator=generator).to(torch.float64)
+    sampling = dtype if dtype == torch.float64 else torch.float32
+    tensors = value.to(dtype), (locations * 1.8 - 0.4).to(sampling), weights.to(sampling)
+    return [tensor.requires_grad_() for tensor in tensors]
+
+
+def outcome(tensors, shapes, path):
+    out = deformable_attention(tensors[0], shapes, *tensors[1:], path=path)
+    cotangent = torch.linspace(-1.0, 1.0, out.numel(), dtype=torch.float64).view_as(out)
+    return out, *torch.autograd.grad(out, tensors, cotangent.to(out.dtype))
+
+
+def errors(name, dtype):
+    """Largest error of output and three gradients, each relative to the largest entry of the float64 torch path."""
+    shapes, *sizes = CASES[name]
+    exact = outcome(
+        [tensor.detach().double().requires_grad_() for tensor in inputs(shapes, *sizes, dtype)], shapes, "grid_sample"
+    )
+    ours = outcome(inputs(shapes, *sizes, dtype), shapes, "triton")
+    return [((a.double() - b).abs().max() / b.abs().max()).item() for a, b in zip(ours, exact, strict=True)]
+
+
+def spread_of_not_a_number():
+    value, locations, weights = (tensor.detach() for tensor in inputs(*CASES["pyramid"], torch.float32))
+    locations[0, 1, 2] = float("nan")
+    return (
+        deformable_attention(value, CASES["pyramid"][0], locations, weights, path="triton").isnan().nonzero().tolist()
+    )
+
+
+class Attend(torch.nn.Module):
+    def forward(self, value, locations, weights):
+        return deformable_attention(value, CASES["one level"][0], locations, weights, path="triton")
+
+
+def as_one_node():
+    """Export, compile with backward, and torch's own checks of a custom operator."""
+    tensors = inputs(*CASES["one level"], torch.float32)
+    expected = outcome(tensors, CASES["one level"][0], "triton")
+    program = torch.export.export(Attend(), tuple(tensors))
+    nodes = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    compiled = torch.compile(Attend(), fullgraph=True, backend="aot_eager")(*tensors)
+    gradients = torch.autograd.grad(compiled, tensors, torch.linspace(-1.0, 1.0, compiled.numel()).view_as(compiled))
+    flat = [size for shape in CASES["one level"][0] for size in shape]
+    checks = torch.library.opcheck(_forward, (tensors[0], flat, *tensors[1:]))
+    return {
+        "nodes": nodes,
+        "exported equal": torch.equal(program.module()(*tensors), expected[0]),
+        "compiled equal": all(torch.allclose(a, b) for a, b in zip((compiled, *gradients), expected, strict=True)),
+        "operator checks": checks,
+    }
+
+
+if __name__ == "__main__":
+    dtypes = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    report = {"errors": {f"{case}/{name}": errors(case, dtype) for case in CASES for name, dtype in dtypes.items()}}
+    report |= {"nan": spread_of_not_a_number(), "one node": as_one_node()}
+    print(json.dumps(report))
