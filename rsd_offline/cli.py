@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from rsd_offline.commands.drive import drive
+from rsd_offline.commands.import_map import import_map
 from rsd_offline.commands.train import train
 from rsd_offline.evaluation.closed_loop_metrics_command import closed_loop
 
@@ -20,6 +21,7 @@ app.add_typer(eval_app, name="eval")
 eval_app.command("closed-loop")(closed_loop)
 eval_app.command("drive")(drive)
 app.command("train")(train)
+app.command("import-map")(import_map)
 
 # A command's module imports what is heavy inside its function, so that `rsd --help` stays quick.
 

@@ -14,7 +14,7 @@ from rsd_world.roads.town import Town
 
 POINT_SPACING = 1.0  # m
 CHANGE_LENGTH = 20.0  # m over which a lane change is spread
-_SHORTEST_CHANGE = 10.0  # m, where the lane leaves no more room
+_SHORTEST_CHANGE = 15.0  # m, where the lane leaves no more room
 _CHANGE_MARGIN = 4.0  # m of the lane kept before and after a change
 _CHANGE_COST = 15.0  # m that a change counts as
 _WIDEST_CHANGE = 8.0  # m between the centres of the two lanes
