@@ -28,11 +28,11 @@ class EgoParameters:
     max_steer_rate: float = 5.0  # 1/s, full steer to full steer in 0.4 s
     throttle_lag: float = 0.20  # s
     brake_lag: float = 0.10  # s
-    full_throttle_acceleration: float = 6.4  # m/s^2 from standstill
+    full_throttle_acceleration: float = 7.0  # m/s^2 from standstill
     throttle_exponent: float = 1.75  # 0.75 throttle gives 60 % of it
     top_speed: float = 50.0  # m/s, where drive falls to zero
     reverse_top_speed: float = 8.0  # m/s
-    max_braking: float = 8.0  # m/s^2
+    max_braking: float = 7.6  # m/s^2, drag comes on top
     idle_drag: float = 0.35  # m/s^2, rolling and engine
     linear_drag: float = 0.045  # 1/s
     substep: float = 0.025  # s, integration step
@@ -65,8 +65,13 @@ class EgoDynamics:
         self._z = float(z)
         self._state = replace(self._state, position=np.array([self._x, self._y, self._z]))
 
+    def lose_speed(self, share_left: float) -> None:
+        """A contact: `share_left` of the speed remains."""
+        self._speed *= share_left
+        self._state = replace(self._state, speed=self._speed)
+
     def step(self, control: VehicleControl, dt: float) -> EgoVehicle:
-        """Advance by `dt` s. Raises ValueError for a control that is not finite; values outside their range are clipped."""
+        """Advance by `dt` s. Raises ValueError for a control that is not finite; clips what is out of range."""
         throttle, steer, brake = _checked(control)
         steps = max(1, round(dt / self.parameters.substep))
         start_speed, start_yaw = self._speed, self._yaw
@@ -115,7 +120,9 @@ class EgoDynamics:
         resistance += p.idle_drag + p.linear_drag * abs(speed)
         moved = speed + drive * dt
         held = resistance * dt
-        self._speed = 0.0 if abs(moved) <= max(held, STANDSTILL * (drive == 0.0)) else moved - math.copysign(held, moved)
+        self._speed = (
+            0.0 if abs(moved) <= max(held, STANDSTILL * (drive == 0.0)) else moved - math.copysign(held, moved)
+        )
         self._move(0.5 * (speed + self._speed), dt)
 
     def _move(self, speed: float, dt: float) -> None:

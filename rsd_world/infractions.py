@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 
 
-class InfractionKind(str, Enum):
+class InfractionKind(StrEnum):
     """Values are the keys of `infractions` in a Bench2Drive result file."""
 
     COLLISION_STATIC = "collisions_layout"
@@ -38,5 +38,5 @@ class Infraction:
     time: float  # s since the episode began
     position: np.ndarray  # (3,) m, map, where the ego was
     detail: str  # what happened, in words
-    percentage: float | None = None  # OUTSIDE_LANES: share of the way driven; MIN_SPEED: 100 * ego speed / traffic speed
+    percentage: float | None = None  # OUTSIDE_LANES: of the way driven; MIN_SPEED: of the traffic's speed
     actor: int | None = None  # id of the actor, light or sign

@@ -1,0 +1,1 @@
+"""Everything that moves or can be hit, apart from the ego."""

@@ -1,0 +1,1 @@
+"""What the ego is blamed for, and how a drive ends."""
