@@ -72,7 +72,10 @@ class CvBridge:
     def compressed_imgmsg_to_cv2(
         self, cmprs_img_msg: CompressedImage, desired_encoding: str = "passthrough"
     ) -> np.ndarray:
-        """JPEG or PNG message to (H, W) or (H, W, channels), BGR unless told otherwise; CvBridgeError if it does not decode."""
+        """JPEG or PNG message to (H, W) or (H, W, channels), BGR unless told otherwise.
+
+        Raises CvBridgeError for data that does not decode.
+        """
         data = np.frombuffer(cmprs_img_msg.data, np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
         if image is None:

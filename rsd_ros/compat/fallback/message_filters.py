@@ -16,12 +16,12 @@ class SimpleFilter:
     def __init__(self) -> None:
         self.callbacks: dict[int, tuple[Callable[..., None], tuple]] = {}
 
-    def registerCallback(self, cb: Callable[..., None], *args: Any) -> int:  # noqa: N802 - the real name
+    def registerCallback(self, cb: Callable[..., None], *args: Any) -> int:
         """Calls `cb(*messages, *args)` for what comes through; returns the number of the connection."""
         self.callbacks[len(self.callbacks)] = (cb, args)
         return len(self.callbacks) - 1
 
-    def signalMessage(self, *msg: Any) -> None:  # noqa: N802 - the real name
+    def signalMessage(self, *msg: Any) -> None:
         """Hands one message, or a set of them, to the callbacks."""
         for callback, arguments in self.callbacks.values():
             callback(*msg, *arguments)

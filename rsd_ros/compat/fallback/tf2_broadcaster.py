@@ -18,7 +18,7 @@ class TransformBroadcaster:
     def __init__(self, node: Node, qos: QoSProfile | int = 100) -> None:
         self.pub_tf = node.create_publisher(TFMessage, "/tf", qos)
 
-    def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:  # noqa: N802 - the real name
+    def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:
         """Sends one transform or several."""
         self.pub_tf.publish(TFMessage(transforms=_as_list(transform)))
 
@@ -31,7 +31,7 @@ class StaticTransformBroadcaster:
         self.pub_tf = node.create_publisher(TFMessage, "/tf_static", qos)
         self._sent: dict[str, TransformStamped] = {}  # by child frame
 
-    def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:  # noqa: N802 - the real name
+    def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:
         """Sends one transform or several; a later one replaces an earlier one of the same child frame."""
         self._sent |= {item.child_frame_id: item for item in _as_list(transform)}
         self.pub_tf.publish(TFMessage(transforms=list(self._sent.values())))

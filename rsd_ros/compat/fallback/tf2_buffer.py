@@ -109,8 +109,8 @@ class Buffer:
     ) -> TransformStamped:
         """The pose of source_frame in target_frame at `time` (0: the newest time at which it is known), interpolated.
 
-        Waits up to `timeout` for it, for which another thread has to spin. Raises LookupException, ConnectivityException
-        or ExtrapolationException.
+        Waits up to `timeout` for it, for which another thread has to spin.
+        Raises LookupException, ConnectivityException or ExtrapolationException.
         """
         stamp = _nanoseconds(time)
         target, source = target_frame.lstrip("/"), source_frame.lstrip("/")
