@@ -1,0 +1,1 @@
+"""Privileged drivers and teachers of the embedded world: the expert, the risk teacher, ground truth for perception."""

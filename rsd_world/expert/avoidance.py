@@ -1,0 +1,220 @@
+"""How far aside of its route the ego drives: around what blocks the lane, and to the right for an emergency vehicle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsd_world.expert.occupancy import actor_outline
+from rsd_world.expert.prediction import Prediction
+from rsd_world.expert.route_reference import RouteReference
+from rsd_world.state import ActorKind
+
+AHEAD = 55  # m of the route that are planned
+BEHIND = 8  # m
+CLEARANCE = 0.75  # m between the ego's side and what it passes
+INTRUSION = 0.25  # m beside the ego that must be free, else the lane counts as blocked
+JOIN = 14.0  # m between two obstacles that are passed in one go
+WAIT_GAP = 8.0  # m left to an obstacle while waiting, room enough to swing out
+SHIFT_LENGTH = 13.0  # m over which the ego moves aside
+PASSING_SPEED = 6.5  # m/s past an obstacle
+PROPS = (ActorKind.TRAFFIC_CONE, ActorKind.BARRIER)
+SIREN_DISTANCE = 45.0  # m behind, from where an emergency vehicle is made room for
+
+
+@dataclass(frozen=True)
+class Blockage:
+    """Things that stand in the lane, one behind the other, in route coordinates."""
+
+    start: float  # m
+    end: float  # m
+    right: float  # m left of the route, of their right edge
+    left: float  # m, of their left edge
+    actors: frozenset[int]
+
+
+@dataclass(frozen=True)
+class LateralPlan:
+    """Offsets from the route and what follows from them for the speed."""
+
+    offset: np.ndarray  # (BEHIND + AHEAD + tail,) m left of the route, at the route indices from `first` on
+    first: int
+    wait_before: float | None  # m of the route where the ego waits for a gap
+    passing: tuple[Blockage, ...]  # being passed
+    reason: str = ""
+
+
+class LateralPlanner:
+    """Remembers which blockage it is passing, so that it does not change its mind half way."""
+
+    def __init__(self, reference: RouteReference, half_width: float, half_length: float) -> None:
+        self._reference = reference
+        self._half_width = half_width
+        self._half_length = half_length
+        self._committed: frozenset[int] = frozenset()
+
+    def plan(self, s: float, lateral: float, speed: float, predictions: list[Prediction], length: int) -> LateralPlan:
+        """Offsets for `length` m of route from BEHIND m before the ego's arc length `s`, which is `lateral` m left of it."""
+        first = max(int(s) - BEHIND, 0)
+        last = min(first + length, len(self._reference.points))
+        offset = np.zeros(last - first)
+        wait, passing, reason = None, [], ""
+        for blockage in self.blockages(s, predictions):
+            shift = self._side(blockage)
+            started = abs(lateral) > 0.8 and np.sign(lateral) == np.sign(shift or 0.0) and blockage.start - s < 20.0
+            if shift is None or not (
+                self._stays_in_lane(blockage, shift)
+                or started
+                or (self._committed & blockage.actors and abs(lateral) > 0.6)
+                or self._free(s, speed, blockage, shift, predictions)
+            ):
+                wait, reason = blockage.start - WAIT_GAP, "waiting for a gap to pass"
+                break
+            passing.append(blockage)
+            self._shift(offset, first, s, blockage, shift)
+            reason = "passing an obstacle"
+        self._committed = frozenset().union(*(b.actors for b in passing)) if passing else frozenset()
+        if not passing and (pull := self._pull_over(s, predictions)) is not None:
+            offset[:] = pull
+            reason = "making room for an emergency vehicle"
+        return LateralPlan(offset, first, wait, tuple(passing), reason)
+
+    def blockages(self, s: float, predictions: list[Prediction]) -> list[Blockage]:
+        """What stands in the lane between the ego and AHEAD m, nearest first."""
+        obstacles = [p for p in predictions if p.standing and _immovable(p)]
+        if not obstacles:
+            return []
+        ref = self._reference
+        first, last = max(int(s) - BEHIND, 0), min(int(s) + AHEAD, len(ref.points))
+        outlines = [actor_outline(p) for p in obstacles]
+        sizes = [len(o) for o in outlines]
+        along, aside = ref.project_many(np.concatenate(outlines), first, last)
+        splits = np.cumsum(sizes)[:-1]
+        limit = self._half_width + INTRUSION
+        found = []
+        for p, a, d in zip(obstacles, np.split(along, splits), np.split(aside, splits), strict=True):
+            near = d.min() < limit and d.max() > -limit
+            if near and a.max() > s - self._half_length - 1.0 and first < a.min() < last - 2:
+                found.append(
+                    Blockage(float(a.min()), float(a.max()), float(d.min()), float(d.max()), frozenset([p.actor.id]))
+                )
+        return _joined(sorted(found, key=lambda b: b.start))
+
+    def _side(self, blockage: Blockage) -> float | None:
+        """Offset in m at which the ego passes, None where there is no room on either side."""
+        ref = self._reference
+        span = slice(max(int(blockage.start) - 2, 0), min(int(blockage.end) + 3, len(ref.points)))
+        room_left = float((ref.half_width + np.maximum(ref.left_same, ref.left_opposite))[span].min())
+        room_right = float((ref.half_width + ref.right_same)[span].min())
+        need = self._half_width + CLEARANCE
+        options = []
+        if blockage.left + need + self._half_width < room_left + 0.1:
+            # Crossing into oncoming traffic is the last choice.
+            against = (
+                ref.left_same[span].min() <= 0.0
+                and blockage.left + need + self._half_width > ref.half_width[span].min() + 0.3
+            )
+            options.append((abs(blockage.left + need) + 4.0 * against, blockage.left + need))
+        if -blockage.right + need + self._half_width < room_right + 0.1:
+            options.append((abs(blockage.right - need), blockage.right - need))
+        if not options:
+            return None
+        return min(options)[1]
+
+    def _stays_in_lane(self, blockage: Blockage, shift: float) -> bool:
+        half = float(self._reference.half_width[min(int(blockage.start), len(self._reference.half_width) - 1)])
+        return abs(shift) + self._half_width < half + 0.35
+
+    def _free(self, s: float, speed: float, blockage: Blockage, shift: float, predictions: list[Prediction]) -> bool:
+        """Nobody uses the stretch beside the blockage until the ego is past it."""
+        ref = self._reference
+        first, last = max(int(s) - 70, 0), min(int(s) + 160, len(ref.points))
+        moving = [p for p in predictions if not _immovable(p) and p.actor.kind is not ActorKind.PEDESTRIAN]
+        if not moving:
+            return True
+        along, aside = ref.project_many(np.stack([p.actor.position[:2] for p in moving]), first, last)
+        yaw = ref.yaw[np.clip(along.astype(int), 0, len(ref.yaw) - 1)]
+        begin, end = blockage.start - SHIFT_LENGTH, blockage.end + SHIFT_LENGTH
+        duration = _time_to(blockage.end + 6.0 - s, speed) + 1.0
+        for p, a, d, course in zip(moving, along, aside, yaw, strict=True):
+            if abs(d - shift) > 1.6 + 0.5 * p.actor.size[1]:
+                continue
+            velocity = float(p.actor.velocity @ np.array([np.cos(course), np.sin(course)]))
+            future = a + velocity * duration
+            if velocity < -STANDING and a > s:
+                if future < end + 6.0:
+                    return False
+            elif a < s - 2.0:
+                if velocity > speed and a + (velocity - speed) * _time_to(max(begin - s, 0.0) + 10.0, speed) > s - 8.0:
+                    return False
+            elif abs(velocity) <= STANDING and begin < a < end + 8.0 or velocity > STANDING and a < s + 9.0:
+                return False
+        return True
+
+    def _shift(self, offset: np.ndarray, first: int, s: float, blockage: Blockage, shift: float) -> None:
+        """Write one passing manoeuvre into the offsets; several overlap by their largest."""
+        grid = first + np.arange(len(offset), dtype=float)
+        length = SHIFT_LENGTH * min(1.0, max(abs(shift) / 2.5, 0.55))
+        begin = blockage.start - self._half_length - 0.5
+        end = blockage.end + self._half_length + 1.5
+        ramp_in = np.clip((grid - (begin - length)) / length, 0.0, 1.0)
+        ramp_out = np.clip((end + length - grid) / length, 0.0, 1.0)
+        share = 0.5 - 0.5 * np.cos(np.pi * np.minimum(ramp_in, ramp_out))
+        wanted = shift * share
+        stronger = np.abs(wanted) > np.abs(offset)
+        offset[stronger] = wanted[stronger]
+
+    def _pull_over(self, s: float, predictions: list[Prediction]) -> float | None:
+        """Offset to the right while an emergency vehicle comes from behind, None without one."""
+        if siren_behind(self._reference, s, predictions) is None:
+            return None
+        index = min(int(s) + 5, len(self._reference.half_width) - 1)
+        if self._reference.in_junction[max(int(s) - 2, 0) : index + 8].any():
+            return None
+        return -max(float(self._reference.half_width[index]) - self._half_width - 0.15, 0.0)
+
+
+STANDING = 0.5  # m/s
+
+
+def siren_behind(reference: RouteReference, s: float, predictions: list[Prediction]) -> Prediction | None:
+    """An emergency vehicle with its siren on that comes up from behind."""
+    for p in predictions:
+        if not p.actor.siren or p.standing:
+            continue
+        along, _ = reference.project(p.actor.position, s, 70.0)
+        index = min(max(int(along), 0), len(reference.yaw) - 1)
+        same = np.cos(p.actor.yaw - reference.yaw[index]) > 0.5
+        if same and s - SIREN_DISTANCE < along < s + 3.0:
+            return p
+    return None
+
+
+def _immovable(prediction: Prediction) -> bool:
+    actor = prediction.actor
+    return prediction.standing and (actor.parked or actor.kind in PROPS or actor.door_open > 0.05)
+
+
+def _joined(found: list[Blockage]) -> list[Blockage]:
+    joined: list[Blockage] = []
+    for b in found:
+        if joined and b.start - joined[-1].end < JOIN:
+            a = joined.pop()
+            b = Blockage(
+                a.start, max(a.end, b.end), min(a.right, b.right), max(a.left, b.left), a.actors | b.actors
+            )  # fmt: skip
+        joined.append(b)
+    return joined
+
+
+def _time_to(distance: float, speed: float) -> float:
+    """s to drive `distance` m, accelerating at 1.5 m/s^2 up to PASSING_SPEED."""
+    if distance <= 0.0:
+        return 0.0
+    start = min(max(speed, 0.0), PASSING_SPEED)
+    rise = (PASSING_SPEED - start) / 1.5
+    covered = 0.5 * (start + PASSING_SPEED) * rise
+    if covered >= distance:
+        return float((np.sqrt(start**2 + 3.0 * distance) - start) / 1.5)
+    return float(rise + (distance - covered) / PASSING_SPEED)
