@@ -63,17 +63,5 @@ def ranking_loss(predicted: Tensor, target: Tensor, margin: float, kind: str = "
     return _masked_mean(penalty, ordered)
 
 
-def risks_of_queries(object_risks: list[Tensor], matches: list[tuple[Tensor, Tensor]], queries: int) -> Tensor:
-    """Spread risks of ground-truth objects over the queries assigned to them.
-
-    object_risks: B x (G,), nan = unknown; matches: B x (query indices, object indices) of the assignment. Returns (B,
-    queries), nan for a query without an object.
-    """
-    spread = [risks.new_full((queries,), float("nan")) for risks in object_risks]
-    for target, risks, (query, index) in zip(spread, object_risks, matches, strict=True):
-        target[query] = risks[index]
-    return torch.stack(spread)
-
-
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
