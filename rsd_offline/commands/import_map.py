@@ -22,8 +22,8 @@ def import_map(
     Traffic lights and stop signs come from the file's signals. A file without any gets lights at junctions of four or more
     approaches and a stop sign on the stem of every T junction. What such a file does not hold is derived: sidewalks follow the
     edge of the asphalt, crossings lie before junctions and on long streets, parking spots lie on parking lanes (or wide
-    shoulders), buildings, trees and lamps are placed by seed beside the roads, never on a lane. Roads above 17 m/s (61 km/h)
-    get neither sidewalks nor crossings.
+    shoulders), buildings, trees and lamps are placed by seed beside the roads, never on a lane. Roads above 23 m/s (83 km/h)
+    get neither sidewalks nor crossings nor parking.
     """
     from rsd_world.roads.import_town import import_town
     from rsd_world.roads.town_storage import save_town

@@ -209,11 +209,12 @@ def _add_signal(road: xodr.Road, plan: StreetPlan, index: int, at_start: bool, l
     dynamic = xodr.Dynamic.yes if kind == TRAFFIC_LIGHT_TYPE else xodr.Dynamic.no
     signal = xodr.Signal(
         0.5 if at_start else length - 0.5, side * (street.lanes * street.lane_width + 1.0), "DE", kind,
-        id=str(2 * index + at_start), dynamic=dynamic,
+        dynamic=dynamic,
         orientation=xodr.Orientation.negative if at_start else xodr.Orientation.positive,
     )  # fmt: skip
     signal.add_validity(*sorted((side, side * street.lanes)))
     road.add_signal(signal)
+    signal.id = str(2 * index + at_start)  # the library counts on from file to file
 
 
 def _signal_type(plan: StreetPlan, node: str, street: int) -> str | None:

@@ -75,6 +75,8 @@ def _carla_map(source: OpenDriveMap) -> Any:
 
 def _lanes(source: OpenDriveMap) -> Iterator[tuple[LaneSection, int]]:
     for section in source.sections:
+        if "driving" not in section.lane_types.values():
+            continue  # railway tracks, footways
         for lane_id, kind in section.lane_types.items():
             if kind in _PAVED:
                 yield section, lane_id

@@ -25,11 +25,12 @@ class Style:
     gap: float  # share of plots that stay green
     styles: tuple[int, ...]  # Building.style values
     tree_spacing: float  # m along a sidewalk
+    rear_setback: tuple[float, float] | None  # m from the sidewalk to a second row of houses
 
 
 STYLES = {
-    "brick": Style((12.0, 26.0), (10.0, 16.0), (7.0, 14.0), 16.0, (0.8, 3.0), 0.12, (0, 1, 2, 3), 15.0),
-    "stucco": Style((9.0, 17.0), (9.0, 13.0), (5.0, 9.0), 9.0, (2.0, 6.0), 0.25, (4, 5, 6, 7), 11.0),
+    "brick": Style((12.0, 26.0), (10.0, 16.0), (7.0, 14.0), 16.0, (0.8, 3.0), 0.12, (0, 1, 2, 3), 15.0, (20.0, 30.0)),
+    "stucco": Style((9.0, 17.0), (9.0, 13.0), (5.0, 9.0), 9.0, (2.0, 6.0), 0.25, (4, 5, 6, 7), 11.0, None),
 }
 _TREE_FROM_CURB = 0.7  # m
 _CORNER_CLEARANCE = 9.0  # m around crossings without tall scenery, so that walkers are seen
@@ -47,9 +48,10 @@ def place_buildings(surface: Surface, style: Style, rng: np.random.Generator) ->
     buildings = []
     x0, y0, x1, y1 = surface.graph.bounds
     centre, reach = np.array([(x0 + x1) / 2.0, (y0 + y1) / 2.0]), max(x1 - x0, y1 - y0) / 2.0
-    for line in surface.sidewalks:
+    rows = [style.setback] if style.rear_setback is None else [style.setback, style.rear_setback]
+    for setback, line in ((setback, line) for setback in rows for line in surface.sidewalks):
         for side in _building_sides(line, surface):
-            for at, yaw, size in _plots(line, side, surface.sidewalk_width, style, rng):
+            for at, yaw, size in _plots(line, side, surface.sidewalk_width, setback, style, rng):
                 footprint = _rectangle(at, size[0], size[1], yaw)
                 if street.intersects(footprint) or any(footprint.distance(other) < 0.6 for other in placed):
                     continue
@@ -73,13 +75,13 @@ def _building_sides(line: LineString, surface: Surface) -> Iterator[float]:
 
 
 def _plots(
-    line: LineString, side: float, sidewalk: float, style: Style, rng: np.random.Generator
+    line: LineString, side: float, sidewalk: float, setbacks: tuple[float, float], style: Style, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, float, tuple[float, float]]]:
     """Centre, yaw and (length, width) of one candidate house after another along a line."""
     s = float(rng.uniform(0.0, 5.0))
     while s < line.length:
         width, depth = float(rng.uniform(*style.width)), float(rng.uniform(*style.depth))
-        setback = float(rng.uniform(*style.setback))
+        setback = float(rng.uniform(*setbacks))
         for shrink in (1.0, 0.7):  # a narrower house fits where a wide one meets a bend
             size = (width * shrink, depth * shrink)
             middle, yaw = _along(line, s + size[0] / 2.0)
@@ -117,6 +119,7 @@ def place_props(
     shapely.prepare(corners)
     props = [prop for line in surface.sidewalks for prop in _street_props(line, surface, corners, houses, style, rng)]
     props += _green(surface, houses, rng)
+    props += _road_signs(surface)
     return tuple(props)
 
 
@@ -145,6 +148,20 @@ def _street_props(
         bench = at - to_road * (half - 0.35)
         if rng.random() < 0.12 and len(houses.query(Point(bench).buffer(0.8), predicate="intersects")) == 0:
             yield Prop("bench", surface.lifted(bench)[0], facing, 0.9)
+
+
+def _road_signs(surface: Surface) -> Iterator[Prop]:
+    """A sign where each longer street begins, facing the drivers that enter it."""
+    for lane in surface.graph.lanes:
+        if lane.junction >= 0 or lane.right >= 0 or lane.length < 60.0:
+            continue
+        x, y, _, yaw = surface.graph.pose_at(lane.id, 16.0)
+        to_right = np.array([np.sin(yaw), -np.cos(yaw)])
+        for reach in np.arange(lane.widths[0] / 2.0 + 0.4, 9.0, 0.2):
+            foot = np.array([x, y]) + to_right * reach
+            if surface.pavement.distance(Point(foot)) >= 0.5:
+                yield Prop("sign", surface.lifted(foot)[0], float((yaw + 2.0 * np.pi) % (2.0 * np.pi) - np.pi), 2.4)
+                break
 
 
 def _green(surface: Surface, houses: shapely.STRtree, rng: np.random.Generator) -> list[Prop]:

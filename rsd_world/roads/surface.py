@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,10 @@ from shapely.geometry.base import BaseGeometry
 from rsd_world.roads.import_lanes import ImportedRoads
 from rsd_world.roads.lane_graph import Lane, LaneGraph
 
-FAST_ROAD = 17.0  # m/s; no sidewalk and no crossing along faster roads
-_FILLET = 1.5  # m, closes slivers between lanes in junctions
+FAST_ROAD = 23.0  # m/s; no sidewalk, crossing or parking along faster roads (CARLA marks city streets with 50 mph)
+_SLIVER = 0.3  # m, gaps between lanes up to twice this are closed
+_CORNER_RADIUS = 4.0  # m, of the kerb where two roads meet
+_CORNER_REACH = 10.0  # m around a junction's lanes within which corners are rounded
 _SMALLEST_ISLAND = 150.0  # m^2; smaller holes in the asphalt are paved
 _SHORTEST_SIDEWALK = 15.0  # m
 _SIDEWALK_QUAD = 8.0  # m, longest piece of sidewalk
@@ -43,8 +45,11 @@ class Surface:
 def build_surface(roads: ImportedRoads, sidewalk_width: float) -> Surface:
     """Unite all paved lanes and run sidewalks along the edges."""
     strips = [strip_polygon(strip.points, strip.widths) for strip in roads.strips]
-    united = shapely.union_all(strips).buffer(_FILLET, quad_segs=4).buffer(-_FILLET, quad_segs=4)
-    pavement = _without_small_holes(united).simplify(0.03)
+    united = shapely.union_all(strips).buffer(_SLIVER).buffer(-_SLIVER)
+    inside = [shape for shape, strip in zip(strips, roads.strips, strict=True) if strip.junction >= 0]
+    corners = united.buffer(_CORNER_RADIUS, quad_segs=6).buffer(-_CORNER_RADIUS, quad_segs=6)
+    near_junctions = shapely.union_all(inside).buffer(_CORNER_REACH) if inside else Polygon()
+    pavement = _without_small_holes(united.union(corners.intersection(near_junctions))).simplify(0.03)
     fast_lanes = [lane for lane in roads.graph.lanes if lane.speed_limit > FAST_ROAD]
     fast = shapely.union_all([lane_polygon(lane) for lane in fast_lanes]) if fast_lanes else Polygon()
     sidewalks = tuple(_sidewalk_lines(pavement, fast, sidewalk_width))
@@ -138,9 +143,3 @@ def _offsets(points: np.ndarray, distance: float) -> tuple[np.ndarray, np.ndarra
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     mitre = normals / np.maximum(length, 1e-6) * (distance / np.maximum(length / 2.0, 0.6))
     return points + mitre, points - mitre
-
-
-def clear_of(area: BaseGeometry, shapes: Sequence[BaseGeometry]) -> list[bool]:
-    """For each shape, whether it stays off `area`."""
-    shapely.prepare(area)
-    return [not area.intersects(shape) for shape in shapes]
