@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STEP = 2  # m between window samples
-SAMPLES = 26  # of a window: 50 m ahead
+STEP = 3  # m between window samples
+SAMPLES = 24  # of a window: 69 m ahead
 MARGIN = 0.35  # m beside the vehicle
 
 

@@ -90,7 +90,7 @@ def _with_tail(points: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.nda
     """Go straight on past a dead end, so that there is always a path ahead to measure against."""
     step = points[-1] - points[-2]
     step = step / max(float(np.linalg.norm(step[:2])), 1e-6)
-    ahead = np.arange(1.0, 71.0)
+    ahead = np.arange(1.0, 91.0)
     return np.concatenate([points, points[-1] + ahead[:, None] * step]), np.concatenate([grid, grid[-1] + ahead])
 
 

@@ -22,7 +22,7 @@ from rsd_world.state import ActorKind, EgoVehicle
 
 LOST = 145.0  # m from the ego, beyond it a vehicle is moved nearer
 STUCK = 45.0  # s without moving, then it is moved away when out of sight
-LOOK_AHEAD = 62  # m of path that a vehicle needs ahead
+LOOK_AHEAD = 80  # m of path that a vehicle needs ahead
 START_GAP = 25.0  # m around the ego's start without traffic
 CYCLIST_OFFSET = -0.9  # m from the lane's centre
 
@@ -180,7 +180,9 @@ class Traffic:
         vehicle = self.spawn(blueprint, [lane], s, 0.0, lateral=offset, lateral_target=offset)
         limit = self.town.lanes.lanes[lane].speed_limit
         room = max(0.0, vehicle.path.ends[0] - s - vehicle.half_length)
-        vehicle.speed = float(min(0.6 * limit, blueprint.top_speed * 0.7, np.sqrt(2.0 * 1.5 * room)))
+        others = [np.hypot(*(v.position[:2] - vehicle.position[:2])) for v in self.vehicles if v is not vehicle]
+        clear = max(0.0, min([*others, 100.0]) - 9.0)
+        vehicle.speed = float(min(0.6 * limit, blueprint.top_speed * 0.7, np.sqrt(3.0 * min(room, clear))))
         if actor is not None:
             vehicle.id = actor
 
