@@ -92,10 +92,12 @@ class BevConfig:
     spatial_points: int = 8  # sampling points a level, shared among the heights
     heights: int = 4  # reference heights a pillar
     feature_levels: int = 4  # pyramid levels that are attended
+    pyramid_kernel: int = 3  # of the pyramid's output convolutions; 3 as published, 1 is cheaper on a CPU
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns", "layers", "temporal_points", "heights", "feature_levels"):
             _check(getattr(self, name) > 0, f"bev.{name}", getattr(self, name), "> 0")
+        _check(self.pyramid_kernel in (1, 3), "bev.pyramid_kernel", self.pyramid_kernel, "1, 3")
         ordered = len(self.range) == 6 and all(self.range[i] < self.range[i + 3] for i in range(3))
         _check(ordered, "bev.range", self.range, "six numbers, minima below maxima")
         _check(
@@ -229,11 +231,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _check(self.cameras > 0, "cameras", self.cameras, "> 0")
         _check(self.dims % (2 * self.heads) == 0, "dims", self.dims, f"a multiple of 2 x heads = {2 * self.heads}")
-        levels = len(self.backbone.out_stages)
-        _check(
-            levels <= self.bev.feature_levels <= levels + 1, "bev.feature_levels", self.bev.feature_levels,
-            f"{levels} or {levels + 1} for {levels} backbone stages",
-        )  # fmt: skip
+        stages, levels = len(self.backbone.out_stages), self.bev.feature_levels
+        allowed = f"1 .. {stages + 1} for {stages} backbone stages"
+        _check(1 <= levels <= stages + 1, "bev.feature_levels", levels, allowed)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, as YAML or JSON holds it; `from_dict` reads it back."""

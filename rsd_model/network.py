@@ -40,7 +40,8 @@ class Planner(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = ResNet(config.backbone)
-        self.neck = FeaturePyramid(config.backbone.out_channels, config.dims, config.bev.feature_levels)
+        channels, bev = config.backbone.out_channels, config.bev
+        self.neck = FeaturePyramid(channels, config.dims, bev.feature_levels, bev.pyramid_kernel)
         self.bev_encoder = BevEncoder(config)
         self.object_head = ObjectHead(config)
         self.map_head = MapHead(config)

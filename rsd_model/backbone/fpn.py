@@ -9,13 +9,16 @@ from torch import Tensor, nn
 class FeaturePyramid(nn.Module):
     """Brings every stage to `channels` and adds the coarser ones into the finer.
 
-    `levels` may exceed the number of stages by one: that level is a stride-2 convolution on the coarsest output.
+    With fewer `levels` than stages only the finest are handed out, with the context of all; one more than stages adds a
+    stride-2 convolution on the coarsest output.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], channels: int, levels: int) -> None:
+    def __init__(self, in_channels: tuple[int, ...], channels: int, levels: int, kernel: int = 3) -> None:
         super().__init__()
         self.lateral = nn.ModuleList([nn.Conv2d(c, channels, 1) for c in in_channels])
-        self.output = nn.ModuleList([nn.Conv2d(channels, channels, 3, 1, 1) for _ in in_channels])
+        self.output = nn.ModuleList(
+            [nn.Conv2d(channels, channels, kernel, 1, kernel // 2) for _ in in_channels[:levels]]
+        )
         self.extra = nn.ModuleList([nn.Conv2d(channels, channels, 3, 2, 1) for _ in range(levels - len(in_channels))])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -27,7 +30,7 @@ class FeaturePyramid(nn.Module):
         laterals = [layer(x) for layer, x in zip(self.lateral, features, strict=True)]
         for i in range(len(laterals) - 1, 0, -1):
             laterals[i - 1] = laterals[i - 1] + F.interpolate(laterals[i], size=laterals[i - 1].shape[2:])
-        outputs = [layer(x) for layer, x in zip(self.output, laterals, strict=True)]
+        outputs = [layer(x) for layer, x in zip(self.output, laterals, strict=False)]
         for layer in self.extra:
             outputs.append(layer(outputs[-1]))
         return outputs

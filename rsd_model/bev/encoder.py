@@ -62,6 +62,7 @@ class BevEncoder(nn.Module):
         )
         self.layers = nn.ModuleList([EncoderLayer(config) for _ in range(bev.layers)])
         self.register_buffer("pillars", pillar_points(bev, torch.device("cpu")), persistent=False)
+        self._last_views: tuple[tuple[object, ...], PillarViews] | None = None
         nn.init.uniform_(self.row_embedding.weight)
         nn.init.uniform_(self.column_embedding.weight)
 
@@ -84,12 +85,19 @@ class BevEncoder(nn.Module):
         query = self.query_embedding.weight + self.can_bus_mlp(can_bus.to(self.level_embedding.dtype))[:, None]
         position = self._position()
         tokens, shapes = self._tokens(features)
-        views = project_pillars(self.pillars, lidar2img.to(self.pillars.dtype), image_size, camera_valid)
+        views = self._views(lidar2img.to(self.pillars.dtype), image_size, camera_valid)
         reference = self._temporal_reference(can_bus).expand(batch, -1, -1, -1)
         history = None if prev_bev is None else self._history(prev_bev, can_bus, query)
         for layer in self.layers:
             query = layer(query, position, history, shape, reference, tokens, shapes, views)
         return query
+
+    def _views(self, lidar2img: Tensor, image_size: tuple[int, int], camera_valid: Tensor | None) -> PillarViews:
+        """Projected pillars; a rig that did not change since the last call is not projected again."""
+        key = (lidar2img.clone(), image_size, camera_valid, torch.is_inference_mode_enabled())
+        if self._last_views is None or not _same(self._last_views[0], key):
+            self._last_views = (key, project_pillars(self.pillars, lidar2img, image_size, camera_valid))
+        return self._last_views[1]
 
     def _position(self) -> Tensor:
         rows, columns = self.config.bev.rows, self.config.bev.columns
@@ -122,3 +130,13 @@ class BevEncoder(nn.Module):
         ).flatten(1, 2)
         # Quirk: with history, every layer attends the query of before layer 1 as the current frame.
         return torch.stack([turned, query], 1) if quirks.keep_initial_query else turned[:, None]
+
+
+def _same(first: tuple[object, ...], second: tuple[object, ...]) -> bool:
+    for a, b in zip(first, second, strict=True):
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            if a.device != b.device or not torch.equal(a, b):
+                return False
+        elif a is not b and a != b:
+            return False
+    return True
