@@ -6,18 +6,18 @@ import numpy as np
 from panda3d import core
 from scipy.spatial import ConvexHull, cKDTree
 
-from rsd_world.render.mesh import Mesh, Rgb, facets, fan, merge
+from rsd_world.render.mesh import Mesh, Rgb, facets, fan, merge, welded
 from rsd_world.roads.lane_graph import Lane
 from rsd_world.roads.town import Crossing, Town
 
-ASPHALT: Rgb = (0.060, 0.061, 0.065)
+ASPHALT: Rgb = (0.085, 0.086, 0.090)
 GRASS: Rgb = (0.070, 0.125, 0.030)
 PAVING: Rgb = (0.30, 0.29, 0.27)
 KERB: Rgb = (0.42, 0.41, 0.39)
-KERB_HEIGHT = 0.12  # m
+KERB_HEIGHT = 0.10  # m
 GUTTER = 0.5  # m of asphalt beside the outer lane
 SEGMENT = 6.0  # m, longest piece of a straight ribbon
-TERRAIN_CELL = 25.0  # m
+TERRAIN_CELL = 50.0  # m
 TERRAIN_MARGIN = 180.0  # m around the roads
 _MARKINGS = {"None": 0, "Broken": 1, "Solid": 2, "SolidSolid": 3}
 
@@ -67,10 +67,29 @@ def _marking_code(lane: Lane) -> int:
     return left + 8 * _MARKINGS.get(lane.right_marking, 0)
 
 
-def _lane_mesh(lane: Lane) -> Mesh:
+def _reference(lanes: tuple[Lane, ...], lane: Lane) -> Lane:
+    """The lane of this road along which dashes are counted, so that both sides of a line agree."""
+    for _ in range(16):
+        if lane.left < 0:
+            break
+        lane = lanes[lane.left]
+    return lanes[min(lane.id, lane.opposite)] if lane.opposite >= 0 else lane
+
+
+def _distance_along(points: np.ndarray, reference: Lane) -> np.ndarray:
+    """(P,) m along `reference` of the places on it nearest to points (P, 3)."""
+    path = reference.points[:, :2]
+    step = np.diff(path, axis=0)
+    length = np.maximum(np.linalg.norm(step, axis=1), 1e-6)
+    nearest = np.minimum(cKDTree(path).query(points[:, :2])[1], len(path) - 2)
+    along = ((points[:, :2] - path[nearest]) * step[nearest]).sum(axis=1) / length[nearest]
+    return np.concatenate([[0.0], np.cumsum(length)])[nearest] + along
+
+
+def _lane_mesh(lane: Lane, reference: Lane) -> Mesh:
     keep = _thinned(lane.points)
     left, right = (edge[keep] for edge in lane_edges(lane))
-    s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(lane.points, axis=0), axis=1))])[keep]
+    s = _distance_along(lane.points[keep], reference)
     width = lane.widths[keep]
     data = np.zeros((len(keep), 2, 4))
     data[:, :, 0] = s[:, None]
@@ -116,7 +135,8 @@ def _gutters(town: Town) -> list[Mesh]:
 
 def road_mesh(town: Town) -> Mesh:
     """Asphalt with lane markings."""
-    lanes = [_lane_mesh(lane) for lane in town.lanes.lanes]
+    every = town.lanes.lanes
+    lanes = [_lane_mesh(lane, _reference(every, lane)) for lane in every]
     return merge([*_junction_fills(town), *_gutters(town), *lanes])
 
 
@@ -163,45 +183,56 @@ def _triangulated(polygon: np.ndarray) -> np.ndarray:
     return np.array([[corner(i) for corner in corners] for i in range(count)], int).reshape(-1, 3)
 
 
-def _sidewalk(polygon: np.ndarray, ground: float) -> list[Mesh]:
-    """One sidewalk with its kerb; `ground` is the height of the road beside it."""
-    area = np.cross(polygon[:-1, :2], polygon[1:, :2]).sum() + np.cross(polygon[-1, :2], polygon[0, :2])
-    ring = np.asarray(polygon if area > 0 else polygon[::-1], float).copy()
+def _outline(polygon: np.ndarray, ground: float) -> np.ndarray:
+    """Counter-clockwise ring (V, 3) of a sidewalk's top; `ground` is the height of the road beside it."""
+    ring = np.asarray(polygon, float)
     if np.allclose(ring[0], ring[-1]):
         ring = ring[:-1]
+    x, y = ring[:, 0], ring[:, 1]
+    area = (x * np.roll(y, -1) - np.roll(x, -1) * y).sum()
+    ring = (ring if area > 0 else ring[::-1]).copy()
     if ring[:, 2].mean() - ground < 0.03:
         ring[:, 2] += KERB_HEIGHT
+    return ring
+
+
+def _top(ring: np.ndarray) -> Mesh:
     n = len(ring)
-    up = np.tile([0.0, 0.0, 1.0], (n, 1))
+    triangles = np.array([[0, 1, 2], [0, 2, 3]]) if n == 4 else _triangulated(ring)
     data = np.tile([1.0, 0.0, 0.0, 0.0], (n, 1))
-    top = Mesh(ring, up, np.tile(PAVING, (n, 1)), data, _triangulated(ring))
-    following = np.roll(ring, -1, axis=0)
-    low = np.array([0.0, 0.0, KERB_HEIGHT + 0.08])
-    kerb = facets(np.stack([ring - low, following - low, following, ring], axis=1), KERB)
-    inward = ring + _inward(ring, 0.16) + [0.0, 0.0, 0.006]
-    edge = facets(np.stack([ring + [0, 0, 0.006], following + [0, 0, 0.006], np.roll(inward, -1, 0), inward], axis=1), KERB)
-    return [top, kerb, edge]
+    return Mesh(ring, np.tile([0.0, 0.0, 1.0], (n, 1)), np.tile(PAVING, (n, 1)), data, triangles)
 
 
-def _inward(ring: np.ndarray, width: float) -> np.ndarray:
-    """(V, 3) steps from the corners of a counter-clockwise ring to its inside."""
-    following = np.roll(ring, -1, axis=0) - ring
-    side = np.column_stack([-following[:, 1], following[:, 0]])
-    side /= np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-9)
-    both = side + np.roll(side, 1, axis=0)
-    both /= np.maximum((both**2).sum(axis=1, keepdims=True) / 2.0, 0.3)
-    return np.column_stack([both * width, np.zeros(len(ring))])
+def _kerbs(rings: list[np.ndarray], road: np.ndarray, tree: cKDTree) -> Mesh:
+    """Kerb stones along the edges that face the road; edges that two sidewalks share have none."""
+    start = np.concatenate(rings)
+    end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
+    middle = (start + end)[:, :2] / 2.0
+    along = (end - start)[:, :2]
+    outward = np.column_stack([along[:, 1], -along[:, 0]]) / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    distance, nearest = tree.query(middle)
+    faces_road = ((road[nearest, :2] - middle) * outward).sum(axis=1) > 0.5 * distance
+    shared = cKDTree(middle).query(middle, k=2)[0][:, 1] < 0.05
+    keep = faces_road & ~shared
+    start, end = start[keep], end[keep]
+    inward = np.column_stack([-0.16 * outward[keep], np.zeros(keep.sum())])
+    low, lift = np.array([0.0, 0.0, KERB_HEIGHT + 0.08]), np.array([0.0, 0.0, 0.006])
+    walls = facets(np.stack([start - low, end - low, end, start], axis=1), KERB)
+    rims = facets(np.stack([start + lift, end + lift, end + inward + lift, start + inward + lift], axis=1), KERB)
+    return merge([walls, rims])
 
 
 def paving_mesh(town: Town) -> Mesh:
     """Sidewalks and their kerbs."""
-    points = np.concatenate([lane.points for lane in town.lanes.lanes])
-    tree = cKDTree(points[:, :2])
-    parts: list[Mesh] = []
+    if not town.sidewalk_polygons:
+        return merge([])
+    road = np.concatenate([lane.points for lane in town.lanes.lanes])
+    tree = cKDTree(road[:, :2])
+    rings = []
     for polygon in town.sidewalk_polygons:
-        ground = float(np.mean(points[tree.query(polygon[:, :2])[1], 2]))
-        parts.extend(_sidewalk(np.asarray(polygon, float), ground))
-    return merge(parts)
+        ground = float(np.mean(road[tree.query(np.asarray(polygon)[:, :2])[1], 2]))
+        rings.append(_outline(polygon, ground))
+    return welded(merge([*map(_top, rings), _kerbs(rings, road, tree)]))
 
 
 def terrain_mesh(town: Town) -> Mesh:

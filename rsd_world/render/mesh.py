@@ -96,15 +96,49 @@ def box(center: tuple, size: tuple, color: Rgb, data: tuple = (0, 0, 0, 0), tape
     return loft(bottom + center, top + center, color, data)
 
 
-def tube(start: tuple, end: tuple, radius: float, color: Rgb, data: tuple = (0, 0, 0, 0), sides: int = 5) -> Mesh:
-    """A straight rod from `start` to `end`, m."""
+def tube(start: tuple, end: tuple, radius: float, color: Rgb, data: tuple = (0, 0, 0, 0), sides: int = 4) -> Mesh:
+    """A smooth straight rod from `start` to `end`, m, open at its ends."""
+    ring, start, end = _ring(start, end, sides)
+    i = np.arange(sides)
+    j = (i + 1) % sides
+    triangles = np.concatenate([np.stack([j, i, sides + i], 1), np.stack([j, sides + i, sides + j], 1)])
+    positions = np.concatenate([start + radius * ring, end + radius * ring])
+    return _uniform(positions, np.concatenate([ring, ring]), color, data, triangles)
+
+
+def drum(start: tuple, end: tuple, radius: float, color: Rgb, data: tuple = (0, 0, 0, 0), sides: int = 10) -> Mesh:
+    """A closed cylinder with sharp edges from `start` to `end`, m."""
+    ring, start, end = _ring(start, end, sides)
+    return loft(start + radius * ring, end + radius * ring, color, data)
+
+
+def cone(center: tuple, radius: float, height: float, color: Rgb, data: tuple = (0, 0, 0, 0), sides: int = 7) -> Mesh:
+    """A smooth upright cone on its base's `center`, m, open below."""
+    ring, start, _ = _ring(center, np.add(center, (0.0, 0.0, 1.0)), sides)
+    i = np.arange(sides)
+    triangles = np.stack([(i + 1) % sides, i, np.full(sides, sides)], 1)
+    slope = np.array([0.0, 0.0, radius / height])
+    normals = np.concatenate([ring + slope, [[0.0, 0.0, 1.0]]])
+    positions = np.concatenate([start + radius * ring, [start + [0.0, 0.0, height]]])
+    return _uniform(positions, normals / np.linalg.norm(normals, axis=1, keepdims=True), color, data, triangles)
+
+
+def _ring(start: tuple, end: tuple, sides: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors around the axis, counter-clockwise seen along it, and both ends as arrays."""
     start, end = np.asarray(start, float), np.asarray(end, float)
     axis = (end - start) / np.linalg.norm(end - start)
     u = np.cross(axis, [1.0, 0.0, 0.0] if abs(axis[0]) < 0.9 else [0.0, 1.0, 0.0])
     u /= np.linalg.norm(u)
     angle = -2.0 * np.pi * np.arange(sides) / sides
-    ring = radius * (np.cos(angle)[:, None] * u + np.sin(angle)[:, None] * np.cross(axis, u))
-    return loft(start + ring, end + ring, color, data, caps="both" if radius > 0.1 else "none")
+    return np.cos(angle)[:, None] * u + np.sin(angle)[:, None] * np.cross(axis, u), start, end
+
+
+def welded(mesh: Mesh) -> Mesh:
+    """The mesh with equal vertices made one."""
+    rows = np.concatenate([mesh.position, mesh.normal, mesh.color, mesh.data], axis=1)
+    _, first, index = np.unique(np.round(rows, 2), axis=0, return_index=True, return_inverse=True)
+    columns = (column[first] for column in (mesh.position, mesh.normal, mesh.color, mesh.data))
+    return Mesh(*columns, index.reshape(-1)[mesh.triangles])
 
 
 def blob(center: tuple, radii: tuple, color: Rgb, data: tuple = (0, 0, 0, 0), sides: int = 6) -> Mesh:

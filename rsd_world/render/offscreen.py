@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import os
 
 import numpy as np
 from panda3d import core
@@ -20,7 +22,12 @@ class GraphicsUnavailableError(RuntimeError):
     """No off-screen OpenGL on this machine; the message says how to get it."""
 
 
-def _pipe() -> core.GraphicsPipe:
+@functools.cache
+def open_pipe() -> core.GraphicsPipe:
+    """Panda3D's way to EGL; raises GraphicsUnavailableError with the remedy where there is none.
+
+    One a process: closing one would end the display of all.
+    """
     core.load_prc_file_data("rsd", _SETTINGS)
     try:
         pipe = core.GraphicsPipeSelection.get_global_ptr().make_module_pipe("p3headlessgl")
@@ -47,6 +54,31 @@ def lens_of(intrinsics: np.ndarray, width: int, height: int) -> core.Perspective
     return lens
 
 
+@functools.cache
+def _host_buffer() -> core.GraphicsOutput:
+    """The one context of this process; second render targets are silently dropped where no such buffer came first."""
+    return _open_buffer("host", 1, 1, aux=False, host=None)
+
+
+def _open_buffer(name: str, width: int, height: int, aux: bool, host: core.GraphicsOutput | None) -> core.GraphicsOutput:
+    properties = core.FrameBufferProperties()
+    properties.set_rgba_bits(8, 8, 8, 8)
+    properties.set_depth_bits(24)
+    properties.set_aux_rgba(1 if aux else 0)
+    shared = (host.get_gsg(), host) if host is not None else ()
+    size = core.WindowProperties.size(width, height)
+    flags = core.GraphicsPipe.BF_refuse_window | core.GraphicsPipe.BF_fb_props_optional
+    engine = core.GraphicsEngine.get_global_ptr()
+    output = engine.make_output(open_pipe(), f"{name}-{next(_names)}", 0, properties, size, flags, *shared)
+    if output is None:
+        raise GraphicsUnavailableError(f"Panda3D opens no buffer of {width}x{height} pixels: {GL_REMEDY}")
+    if aux and not output.get_fb_properties().get_aux_rgba():
+        raise GraphicsUnavailableError("this OpenGL driver gives no second render target, which depth and instance images need")
+    output.set_clear_color_active(True)
+    output.set_clear_color((0.0, 0.0, 0.0, 1.0))
+    return output
+
+
 class StackedBuffer:
     """One off-screen buffer with a region per camera; `color` and `aux` hold what the last frame read back."""
 
@@ -57,9 +89,10 @@ class StackedBuffer:
             raise ValueError(f"the renderer needs cameras of one size, got {rig.sizes.tolist()}")
         self.count = len(rig.names)
         self._engine = core.GraphicsEngine.get_global_ptr()
-        self._pipe = _pipe()
-        self._host = self._open("host", 1, 1, aux=False, host=None)
-        self._buffer = self._open("cameras", self.width, self.height * self.count, aux, self._host)
+        self._process = os.getpid()
+        self._host = _host_buffer()
+        self._buffer = _open_buffer("cameras", self.width, self.height * self.count, aux, self._host)
+        self._buffer.set_active(False)
         self.color = core.Texture("color")
         self._buffer.add_render_texture(self.color, core.GraphicsOutput.RTM_copy_ram, core.GraphicsOutput.RTP_color)
         self.aux = core.Texture("aux") if aux else None
@@ -67,23 +100,6 @@ class StackedBuffer:
             self._buffer.add_render_texture(self.aux, core.GraphicsOutput.RTM_copy_ram, core.GraphicsOutput.RTP_aux_rgba_0)
         for i in range(self.count):
             self._add_camera(rig, i, scene, mount)
-
-    def _open(self, name: str, width: int, height: int, aux: bool, host: core.GraphicsOutput | None) -> core.GraphicsOutput:
-        properties = core.FrameBufferProperties()
-        properties.set_rgba_bits(8, 8, 8, 8)
-        properties.set_depth_bits(24)
-        properties.set_aux_rgba(1 if aux else 0)
-        shared = (host.get_gsg(), host) if host is not None else ()
-        size = core.WindowProperties.size(width, height)
-        flags = core.GraphicsPipe.BF_refuse_window | core.GraphicsPipe.BF_fb_props_optional
-        output = self._engine.make_output(self._pipe, f"{name}-{next(_names)}", 0, properties, size, flags, *shared)
-        if output is None:
-            raise GraphicsUnavailableError(f"Panda3D opens no buffer of {width}x{height} pixels: {GL_REMEDY}")
-        if aux and not output.get_fb_properties().get_aux_rgba():
-            raise GraphicsUnavailableError("this OpenGL driver gives no second render target, which depth and instance images need")
-        output.set_clear_color_active(True)
-        output.set_clear_color((0.0, 0.0, 0.0, 1.0))
-        return output
 
     def _add_camera(self, rig: CameraRig, i: int, scene: core.NodePath, mount: core.NodePath) -> None:
         camera = core.Camera(rig.names[i], lens_of(rig.intrinsics[i], self.width, self.height))
@@ -96,7 +112,11 @@ class StackedBuffer:
 
     def render(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Draw one frame: (N * H, W, 4) uint8 BGRA views of colour and second target, row 0 at the top of the first camera."""
+        if os.getpid() != self._process:
+            raise GraphicsUnavailableError("a renderer does not survive a fork; start the process with multiprocessing's spawn")
+        self._buffer.set_active(True)  # the engine draws all active buffers of the process
         self._engine.render_frame()
+        self._buffer.set_active(False)
         shape = (self.count * self.height, self.width, 4)
         return _pixels(self.color, shape), _pixels(self.aux, shape) if self.aux is not None else None
 
@@ -108,9 +128,8 @@ class StackedBuffer:
 
     def close(self) -> None:
         """Give the buffers back."""
-        for output in (self._buffer, self._host):
-            output.clear_render_textures()
-            self._engine.remove_window(output)
+        self._buffer.clear_render_textures()
+        self._engine.remove_window(self._buffer)
 
 
 def _pixels(texture: core.Texture, shape: tuple[int, int, int]) -> np.ndarray:

@@ -76,8 +76,11 @@ class Scene:
         return self.ground_map
 
     def _add_tiles(self, material: str, mesh: Mesh, parent: core.NodePath | None = None) -> None:
-        for part in split_by_tile(mesh, TILE):
-            (parent or self.material(material)).attach_new_node(geom_node(part, material))
+        parent = parent or self.material(material)
+        for region in split_by_tile(mesh, 4.0 * TILE):
+            node = parent.attach_new_node("region")
+            for part in split_by_tile(region, 4.0 * TILE if material == "grass" else TILE):
+                node.attach_new_node(geom_node(part, material))
 
     def _add_ground(self) -> None:
         town = self._town

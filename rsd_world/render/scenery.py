@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsd_world.render.mesh import Mesh, Rgb, blob, box, facets, fan, loft, merge, tube
+from rsd_world.render.mesh import Mesh, Rgb, blob, box, cone, facets, fan, loft, merge, tube
 from rsd_world.roads.town import Building, Prop, StopSign
 
 FACADES: tuple[Rgb, ...] = (
@@ -72,16 +72,16 @@ def _gable(length: float, width: float, height: float) -> Mesh:
 def _tree(prop: Prop) -> Mesh:
     seed, h = _seed(prop.position), prop.height
     leaf = np.array(LEAVES[seed % len(LEAVES)])
-    trunk = tube((0, 0, -0.1), (0, 0, 0.5 * h), 0.028 * h, BARK, sides=5)
+    trunk = tube((0, 0, -0.1), (0, 0, 0.5 * h), 0.028 * h, BARK)
     crown = []
     if seed % 5 == 0:
-        for k, (z, r) in enumerate(((0.22, 0.24), (0.45, 0.19), (0.66, 0.13))):
-            ring = np.array([[np.cos(a), -np.sin(a), 0.0] for a in np.arange(7) * 2 * np.pi / 7])
-            crown.append(loft(ring * r * h + [0, 0, z * h], ring * 0.01 + [0, 0, (z + 0.34) * h], tuple(LEAVES[2] * np.ones(3) * (0.8 + 0.15 * k)), caps="none"))
+        for k, (z, r) in enumerate(((0.20, 0.24), (0.42, 0.19), (0.63, 0.13))):
+            crown.append(cone((0, 0, z * h), r * h, 0.36 * h, tuple(np.array(LEAVES[2]) * (0.8 + 0.15 * k))))
     else:
         for k, (dx, dy, z, r) in enumerate(((0.10, 0.02, 0.58, 0.25), (-0.09, 0.08, 0.68, 0.23), (0.0, -0.09, 0.80, 0.19))):
-            ball = blob((dx * h, dy * h, z * h), (r * h, r * h, r * h * 0.85), tuple(leaf * (0.8 + 0.2 * k)), sides=7)
-            crown.append(Mesh(ball.position, ball.normal, ball.color * (0.55 + 0.45 * (ball.normal[:, 2:3] * 0.5 + 0.5)) * 1.25, ball.data, ball.triangles))
+            ball = blob((dx * h, dy * h, z * h), (r * h, r * h, r * h * 0.85), tuple(leaf * (0.8 + 0.2 * k)))
+            shade = 0.85 + 0.30 * ball.normal[:, 2:3]  # darker below
+            crown.append(Mesh(ball.position, ball.normal, ball.color * shade, ball.data, ball.triangles))
     return merge([trunk, *crown])
 
 
@@ -92,8 +92,8 @@ def _bush(prop: Prop) -> Mesh:
 
 def _lamp(prop: Prop) -> Mesh:
     h = prop.height
-    pole = tube((0, 0, 0), (0, 0, h), 0.08, STEEL, sides=5)
-    arm = tube((0, 0, h - 0.05), (1.6, 0, h + 0.1), 0.05, STEEL, sides=4)
+    pole = tube((0, 0, 0), (0, 0, h), 0.08, STEEL)
+    arm = tube((0, 0, h - 0.05), (1.6, 0, h + 0.1), 0.05, STEEL, sides=3)
     return merge([pole, arm, box((1.8, 0, h + 0.08), (0.8, 0.32, 0.14), (0.8, 0.8, 0.78), (LAMP_HEAD, 0, 0, 0))])
 
 
@@ -106,7 +106,7 @@ def _bench(prop: Prop) -> Mesh:
 def _sign(prop: Prop) -> Mesh:
     h = prop.height
     plate = _disc(0.38, 12, h - 0.35, (0.04, 0.16, 0.60), 0.05)
-    return merge([tube((0, 0, 0), (0, 0, h), 0.035, STEEL, sides=4), plate])
+    return merge([tube((0, 0, 0), (0, 0, h), 0.035, STEEL), plate])
 
 
 def _disc(radius: float, sides: int, z: float, color: Rgb, x: float, turn: float = 0.0) -> Mesh:
@@ -119,7 +119,7 @@ def _disc(radius: float, sides: int, z: float, color: Rgb, x: float, turn: float
 def stop_sign(sign: StopSign) -> Mesh:
     """A red octagon with white rim and bar, facing the approach."""
     z, turn = 2.45, np.pi / 8
-    parts = [tube((0, 0, 0), (0, 0, 2.9), 0.045, STEEL, sides=5), _disc(0.52, 8, z, WHITE, 0.06, turn),
+    parts = [tube((0, 0, 0), (0, 0, 2.9), 0.045, STEEL), _disc(0.52, 8, z, WHITE, 0.06, turn),
              _disc(0.46, 8, z, SIGN_RED, 0.075, turn)]  # fmt: skip
     for y in (-0.27, -0.09, 0.09, 0.27):
         glyph = [[0.09, y - 0.055, z - 0.12], [0.09, y + 0.055, z - 0.12], [0.09, y + 0.055, z + 0.12], [0.09, y - 0.055, z + 0.12]]

@@ -77,10 +77,11 @@ float haze(float depth) {
     float far = clamp((depth / FAR - 0.72) * 3.8, 0.0, 1.0);
     return max(1.0 - exp2(-1.4427 * FOG * depth), far * far);
 }
-void emit(vec3 light, float depth, float id) {
-    o_color = vec4(sqrt(clamp(mix(light, HORIZON, haze(depth)), 0.0, 1.0)), 1.0);
+void emit_through(vec3 light, float air, float depth, float id) {  // air: m of haze before it
+    o_color = vec4(sqrt(clamp(mix(light, HORIZON, haze(air)), 0.0, 1.0)), 1.0);
     write_aux(depth, id);
 }
+void emit(vec3 light, float depth, float id) { emit_through(light, depth, depth, id); }
 """
 
 _GROUND_VERTEX = """
@@ -105,13 +106,13 @@ float dashes(float t, float dash, float period, float w) {  // the same for a re
 }
 vec3 lit(vec3 albedo, vec3 spots, float gloss) {
     vec3 light = daylight(v_normal, spots.r) + LAMP * (spots.g * LAMPS) + HEADLIGHT * headlight(v_world);
-    vec3 color = albedo * light * (1.0 - 0.45 * WET);
+    vec3 color = albedo * light * (1.0 - 0.55 * WET);
     if (WET > 0.0) {
         vec3 view = v_world - vec3(EGO.xy, EGO_Z + 1.6);
         float grazing = clamp(1.0 - abs(view.z) * inversesqrt(dot(view, view)), 0.0, 1.0);
         grazing *= grazing; grazing *= grazing;
         float puddle = smoothstep(0.45, 0.60, spots.b);
-        float mirror = WET * gloss * (0.10 + 0.55 * grazing) * (0.45 + 0.75 * puddle);
+        float mirror = WET * gloss * (0.04 + 0.42 * grazing) * (0.35 + 1.0 * puddle);
         color = mix(color, mix(HORIZON, ZENITH, 0.3) + LAMP * (spots.g * LAMPS * 0.5), mirror);
     }
     return color;
@@ -129,7 +130,7 @@ void main() {
     # data: s, m left-edge distance, lane width, left marking + 8 * right marking (0 none, 1 broken, 2 solid, 3 double; +4 yellow)
     "road": """
 float line(float kind, float edge, float w, float dashed) {
-    float single = band(edge, 0.0, 0.10, w);
+    float single = band(edge, -1.0, 0.10, w);
     float twin = band(edge, 0.07, 0.19, w);
     return kind > 2.5 ? twin : (kind > 1.5 ? single : (kind > 0.5 ? single * dashed : 0.0));
 }
@@ -225,7 +226,7 @@ void main() { emit(v_light, v_depth, 0.0); }
 # 15 yellow, 16 green, 17 pedal, 18 doorway, 19 + = as 9, 10 painted
 _ACTOR_VERTEX = """
 uniform vec4 actor[3];
-out vec3 v_light; flat out float v_id; out float v_depth;
+out vec3 v_light; flat out float v_id; flat out float v_air; out float v_depth;
 void main() {
     float part = floor(data.x + 0.5);
     vec3 p = p3d_Vertex.xyz, n = p3d_Normal, base = tint, pivot = data.yzw;
@@ -248,6 +249,7 @@ void main() {
     project(vec4(p, 1.0));
     v_depth = gl_Position.w;
     v_id = actor[0].w;
+    v_air = part >= 14.0 && part <= 16.0 ? 0.3 : (part >= 3.0 && part <= 8.0 ? 0.6 : 1.0);  // lamps pierce fog
     vec3 world = (p3d_ModelMatrix * vec4(p, 1.0)).xyz;
     n = normalize(mat3(p3d_ModelMatrix) * n);
     if (part == 0.0 || part == 11.0 || part >= 19.0) base *= actor[0].rgb;
@@ -269,8 +271,8 @@ void main() {
 """
 
 _ACTOR_FRAGMENT = """
-in vec3 v_light; flat in float v_id; in float v_depth;
-void main() { emit(v_light, v_depth, v_id); }
+in vec3 v_light; flat in float v_id; flat in float v_air; in float v_depth;
+void main() { emit_through(v_light, v_depth * v_air, v_depth, v_id); }
 """
 
 _SKY_VERTEX = """
@@ -297,6 +299,10 @@ void main() {
     sky += SUN * (0.25 * g8 + 3.0 * smoothstep(0.9985, 0.9993, glow)) * (1.0 - CLOUDS);
     float stars = step(0.9985, fract(sin(dot(floor(d.xy / (0.3 + up) * 170.0), vec2(12.99, 78.23))) * 43758.5));
     sky += 0.5 * stars * step(SUN.r, 0.05) * step(CLOUDS, 0.3) * up;
+    vec2 round_about = d.xy * inversesqrt(dot(d.xy, d.xy) + 1e-6);
+    float hill = 0.015 + 0.09 * texture(cloud_map, round_about * 0.8).r * texture(cloud_map, round_about * 0.21).r;
+    vec3 wood = mix(HORIZON, vec3(0.05, 0.085, 0.05) * (SKY_LIGHT + 0.4 * SUN), 0.55 * exp2(-150.0 * FOG));
+    sky = mix(sky, wood, smoothstep(0.0025, -0.0025, d.z - hill));
     o_color = vec4(sqrt(clamp(sky, 0.0, 1.0)), 1.0);
     o_aux = vec4(1.0, 0.0, 0.0, 1.0);
 }
@@ -319,7 +325,10 @@ uniform vec4 actor[3];
 in vec2 v_at; in float v_depth;
 float outside(vec2 p) { return length(max(abs(p) - actor[0].xy + 0.25, 0.0)) - 0.25; }
 void main() {
-    float d = min(min(outside(v_at), outside(v_at - 0.33 * actor[0].zw)), min(outside(v_at - 0.66 * actor[0].zw), outside(v_at - actor[0].zw)));
+    vec2 throw = actor[0].zw;
+    float along = clamp(dot(v_at, throw) / (dot(throw, throw) + 1e-6), 0.0, 1.0);
+    vec2 near = v_at - clamp(along - 0.2, 0.0, 1.0) * throw, mid = v_at - along * throw, end = v_at - clamp(along + 0.2, 0.0, 1.0) * throw;
+    float d = min(min(outside(v_at), outside(v_at - throw)), min(outside(mid), min(outside(near), outside(end))));
     float a = actor[1].x * (1.0 - smoothstep(-0.5 * actor[1].y, actor[1].y, d)) * (1.0 - haze(v_depth));
     o_color = vec4(0.0, 0.0, 0.0, a);
     o_aux = vec4(0.0);
@@ -349,7 +358,7 @@ _HALO_FRAGMENT = """
 in vec2 v_at; in vec3 v_color; in float v_depth;
 void main() {
     float r = clamp(1.0 - dot(v_at, v_at), 0.0, 1.0);
-    o_color = vec4(v_color * (r * r * (0.22 + 0.30 * LAMPS) * (1.0 - haze(v_depth))), 0.0);
+    o_color = vec4(v_color * (r * r * (0.22 + 0.30 * LAMPS) * (1.0 - haze(0.4 * v_depth))), 0.0);
     o_aux = vec4(0.0);
 }
 """

@@ -41,7 +41,7 @@ def signal_mesh(reach: float) -> Mesh:
     """Pole, arm and heads, facing +x; `reach` is the arm's length to the left (negative: right)."""
     parts = [tube((0, 0, 0), (0, 0, HIGH + 0.6), 0.11, POLE, FIXED, sides=6), *_head(0.0, LOW)]
     if abs(reach) > 1.0:
-        parts += [tube((-0.2, 0, HIGH + 0.5), (-0.2, reach, HIGH + 0.5), 0.07, POLE, FIXED, sides=4), *_head(reach, HIGH)]
+        parts += [tube((-0.2, 0, HIGH + 0.5), (-0.2, reach, HIGH + 0.5), 0.07, POLE, FIXED), *_head(reach, HIGH)]
     else:
         parts += _head(0.0, HIGH)
     return merge(parts)

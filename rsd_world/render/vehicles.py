@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsd_world.render.mesh import Mesh, Rgb, box, facets, fan, loft, merge, tube
+from rsd_world.render.mesh import Mesh, Rgb, box, drum, facets, fan, loft, merge
 
 PAINT, FIXED, GLASS, HEADLAMP, TAIL_LAMP = (0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0), (3, 0, 0, 0), (4, 0, 0, 0)
 BLINKER_LEFT, BLINKER_RIGHT, SIREN_LEFT, SIREN_RIGHT = (5, 0, 0, 0), (6, 0, 0, 0), (7, 0, 0, 0), (8, 0, 0, 0)
@@ -35,7 +35,7 @@ def wheel(x: float, y: float, radius: float, width: float = 0.22) -> Mesh:
     """A wheel with a bright rim on its outside."""
     side = 1.0 if y > 0 else -1.0
     outer = y + side * 0.01
-    tyre = tube((x, y - side * width, radius), (x, outer, radius), radius, RUBBER, FIXED, sides=10)
+    tyre = drum((x, y - side * width, radius), (x, outer, radius), radius, RUBBER, FIXED)
     angle = -side * 2 * np.pi * np.arange(7) / 7
     hub = np.column_stack([x + 0.6 * radius * np.cos(angle), np.full(7, outer + side * 0.01), radius + 0.6 * radius * np.sin(angle)])
     return merge([tyre, fan(hub, RIM, FIXED)])
