@@ -21,7 +21,6 @@ class Approach:
     heading: float  # rad, driving direction at the stop line
     half_width: float  # m, of the rightmost lane
     turns: frozenset[Command]
-    speed_limit: float  # m/s
 
     @property
     def forward(self) -> np.ndarray:
@@ -52,6 +51,5 @@ def _approach(graph: LaneGraph, junction: int, road: int, lanes: list[int]) -> A
     outer = graph.lanes[ordered[-1]]
     turns = frozenset(graph.lanes[to].turn for lane in lanes for to in graph.lanes[lane].successors)
     return Approach(
-        junction, road, tuple(ordered), outer.points[-1], float(outer.headings[-1]), float(outer.widths[-1]) / 2.0,
-        turns, outer.speed_limit,
+        junction, road, tuple(ordered), outer.points[-1], float(outer.headings[-1]), float(outer.widths[-1]) / 2.0, turns,
     )  # fmt: skip

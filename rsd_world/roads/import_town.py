@@ -29,7 +29,7 @@ def import_town(path: str | Path, seed: int = 0, style: str = "brick", sidewalk_
         raise ValueError(f"no building style {style!r}; there are {', '.join(STYLES)}")
     source = read_opendrive(path)
     roads = import_roads(source)
-    surface = build_surface(roads, sidewalk_width)
+    surface = build_surface(roads, sidewalk_width, source.roads_with_sidewalk)
     approaches = junction_approaches(roads.graph)
     lit, stopping = controlled_approaches(source, roads.graph, approaches)
     crossings = place_crossings(approaches, surface, seed)
@@ -45,7 +45,7 @@ def import_town(path: str | Path, seed: int = 0, style: str = "brick", sidewalk_
         sidewalk_polygons=sidewalk_quads(surface),
         buildings=buildings,
         props=place_props(surface, buildings, crossings, STYLES[style], rng),
-        parking=place_parking(roads.strips, roads.graph),
+        parking=place_parking(roads.strips, roads.graph, surface.fast_roads),
         road_triangles=road_triangles(surface),
         style=style,
     )

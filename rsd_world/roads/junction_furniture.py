@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
+import shapely.ops
 from shapely.geometry import LineString, Point
 
 from rsd_model.contracts import Command
@@ -11,7 +12,7 @@ from rsd_model.geometry import wrap_angle
 from rsd_world.roads.approaches import Approach
 from rsd_world.roads.lane_graph import LaneGraph
 from rsd_world.roads.opendrive import STOP_SIGN_TYPE, TRAFFIC_LIGHT_TYPE, OpenDriveMap, RoadSignal
-from rsd_world.roads.surface import FAST_ROAD, Surface, lines
+from rsd_world.roads.surface import Surface, lines
 from rsd_world.roads.town import Crossing, StopSign, TrafficLight
 
 CROSSING_WIDTH = 3.0  # m along the road
@@ -121,10 +122,23 @@ def place_crossings(approaches: dict[int, list[Approach]], surface: Surface, see
     found = []
     for group in approaches.values():
         for approach in group:
-            if approach.speed_limit <= FAST_ROAD:
+            if approach.road not in surface.fast_roads:
                 found.append(_crossing(approach.stop[:2] + approach.forward * _CROSSING_SETBACK, approach.right, surface))
     found += _mid_block(surface, np.random.default_rng(seed))
-    return tuple(crossing for crossing in found if crossing is not None)
+    return _apart([crossing for crossing in found if crossing is not None])
+
+
+def _apart(crossings: list[Crossing]) -> tuple[Crossing, ...]:
+    """Leave out crossings that touch an earlier one."""
+    kept: list[Crossing] = []
+    placed: list[LineString] = []
+    for crossing in crossings:
+        line = LineString([crossing.start[:2], crossing.end[:2]])
+        core = shapely.ops.substring(line, 0.2, 0.8, normalized=True)  # neighbours may meet on the sidewalk
+        if all(core.distance(other) > CROSSING_WIDTH for other in placed):
+            kept.append(crossing)
+            placed.append(core)
+    return tuple(kept)
 
 
 def _mid_block(surface: Surface, rng: np.random.Generator) -> list[Crossing | None]:
@@ -132,7 +146,7 @@ def _mid_block(surface: Surface, rng: np.random.Generator) -> list[Crossing | No
     found = []
     for lane in surface.graph.lanes:
         outermost = lane.right < 0 and lane.junction < 0 and lane.opendrive_lane == -1
-        if not outermost or lane.length < 70.0 or lane.speed_limit > FAST_ROAD or rng.random() > 0.6:
+        if not outermost or lane.length < 70.0 or lane.road in surface.fast_roads or rng.random() > 0.6:
             continue
         s = lane.length * rng.uniform(0.4, 0.6)
         x, y, _, yaw = surface.graph.pose_at(lane.id, s)

@@ -49,6 +49,11 @@ class OpenDriveMap:
     sections: tuple[LaneSection, ...]
     signals: tuple[RoadSignal, ...]
 
+    @property
+    def roads_with_sidewalk(self) -> frozenset[int]:
+        """Ids of the roads that have a lane of type sidewalk."""
+        return frozenset(section.road for section in self.sections if "sidewalk" in section.lane_types.values())
+
 
 def read_opendrive(path: str | Path) -> OpenDriveMap:
     """Read an `.xodr`; raises FileNotFoundError or OpenDriveError."""

@@ -7,7 +7,6 @@ import numpy as np
 from rsd_world.roads.import_lanes import Strip
 from rsd_world.roads.lane_graph import LaneGraph, LaneLocation
 from rsd_world.roads.lane_index import point_headings
-from rsd_world.roads.surface import FAST_ROAD
 from rsd_world.roads.town import ParkingSpot
 
 SPOT_LENGTH = 6.2  # m
@@ -15,12 +14,12 @@ _NARROWEST = 1.9  # m, of a lane that a car can park on
 _JUNCTION_CLEARANCE = 10.0  # m of the lane's ends kept free
 
 
-def place_parking(strips: tuple[Strip, ...], graph: LaneGraph) -> tuple[ParkingSpot, ...]:
-    """Spots along all parking lanes; along shoulders where the map has no parking lane."""
+def place_parking(strips: tuple[Strip, ...], graph: LaneGraph, fast_roads: frozenset[int]) -> tuple[ParkingSpot, ...]:
+    """Spots along all parking lanes, or along shoulders where the map has no parking lane; none on fast roads."""
     kinds = {"parking"} if any(strip.type == "parking" for strip in strips) else {"shoulder"}
     spots: list[ParkingSpot] = []
     for strip in strips:
-        if strip.type in kinds and strip.junction < 0:
+        if strip.type in kinds and strip.junction < 0 and strip.road not in fast_roads:
             spots += _spots_along(strip, graph)
     return tuple(spots)
 
@@ -46,4 +45,4 @@ def _spots_along(strip: Strip, graph: LaneGraph) -> list[ParkingSpot]:
 def _may_park(graph: LaneGraph, beside: LaneLocation) -> bool:
     lane = graph.lanes[beside.lane]
     clear = _JUNCTION_CLEARANCE <= beside.s <= lane.length - _JUNCTION_CLEARANCE
-    return clear and lane.junction < 0 and lane.speed_limit < FAST_ROAD and beside.lateral < 0.0
+    return clear and lane.junction < 0 and beside.lateral < 0.0

@@ -13,11 +13,12 @@ from shapely.geometry.base import BaseGeometry
 from rsd_world.roads.import_lanes import ImportedRoads
 from rsd_world.roads.lane_graph import Lane, LaneGraph
 
-FAST_ROAD = 23.0  # m/s; no sidewalk, crossing or parking along faster roads (CARLA marks city streets with 50 mph)
+FAST_ROAD = 23.0  # m/s; roads above it get no sidewalk, crossing or parking, unless the file itself gives them a sidewalk
 _SLIVER = 0.3  # m, gaps between lanes up to twice this are closed
 _CORNER_RADIUS = 4.0  # m, of the kerb where two roads meet
 _CORNER_REACH = 10.0  # m around a junction's lanes within which corners are rounded
 _SMALLEST_ISLAND = 150.0  # m^2; smaller holes in the asphalt are paved
+_NARROWEST_ISLAND = 10.0  # m; narrower land between two carriageways gets no sidewalk
 _SHORTEST_SIDEWALK = 15.0  # m
 _SIDEWALK_QUAD = 8.0  # m, longest piece of sidewalk
 
@@ -28,6 +29,7 @@ class Surface:
 
     pavement: BaseGeometry
     fast: BaseGeometry  # asphalt of fast roads
+    fast_roads: frozenset[int]  # OpenDRIVE road ids
     sidewalks: tuple[LineString, ...]
     sidewalk_width: float  # m
     graph: LaneGraph
@@ -42,18 +44,23 @@ class Surface:
         return np.column_stack([xy, self.heights(xy)])
 
 
-def build_surface(roads: ImportedRoads, sidewalk_width: float) -> Surface:
-    """Unite all paved lanes and run sidewalks along the edges."""
+def build_surface(roads: ImportedRoads, sidewalk_width: float, with_sidewalk: frozenset[int] = frozenset()) -> Surface:
+    """Unite all paved lanes and run sidewalks along the edges; `with_sidewalk`: roads that have one at any speed."""
     strips = [strip_polygon(strip.points, strip.widths) for strip in roads.strips]
     united = shapely.union_all(strips).buffer(_SLIVER).buffer(-_SLIVER)
     inside = [shape for shape, strip in zip(strips, roads.strips, strict=True) if strip.junction >= 0]
     corners = united.buffer(_CORNER_RADIUS, quad_segs=6).buffer(-_CORNER_RADIUS, quad_segs=6)
     near_junctions = shapely.union_all(inside).buffer(_CORNER_REACH) if inside else Polygon()
     pavement = _without_small_holes(united.union(corners.intersection(near_junctions))).simplify(0.03)
-    fast_lanes = [lane for lane in roads.graph.lanes if lane.speed_limit > FAST_ROAD]
+    fast_lanes = [lane for lane in roads.graph.lanes if _is_fast(lane) and lane.road not in with_sidewalk]
+    fast_roads = frozenset(lane.road for lane in fast_lanes)
     fast = shapely.union_all([lane_polygon(lane) for lane in fast_lanes]) if fast_lanes else Polygon()
     sidewalks = tuple(_sidewalk_lines(pavement, fast, sidewalk_width))
-    return Surface(pavement, fast, sidewalks, sidewalk_width, roads.graph)
+    return Surface(pavement, fast, fast_roads, sidewalks, sidewalk_width, roads.graph)
+
+
+def _is_fast(lane: Lane) -> bool:
+    return lane.speed_limit > FAST_ROAD and lane.junction < 0
 
 
 def lane_polygon(lane: Lane) -> Polygon:
@@ -99,7 +106,9 @@ def _sidewalk_lines(pavement: BaseGeometry, fast: BaseGeometry, width: float) ->
     keep_out = fast.buffer(width + 4.0) if not fast.is_empty else Polygon()
     for part in polygons(pavement):
         rings = [Polygon(part.exterior).buffer(offset, quad_segs=6)]
-        rings += [Polygon(ring).buffer(-offset, quad_segs=6) for ring in part.interiors]
+        blocks = [Polygon(ring) for ring in part.interiors]
+        roomy = [block for block in blocks if not block.buffer(-_NARROWEST_ISLAND / 2.0).is_empty]
+        rings += [block.buffer(-offset, quad_segs=6) for block in roomy]
         for ring in (polygon.exterior for area in rings for polygon in polygons(area)):
             for line in lines(ring.difference(keep_out).difference(pavement.buffer(offset - 0.3))):
                 if line.length >= _SHORTEST_SIDEWALK:
