@@ -29,6 +29,7 @@ MESHES: dict[ActorKind, Callable[[tuple[float, float, float]], Mesh]] = {
 BLINK_HZ, SIREN_HZ = 1.5, 4.0
 SHADOW_STRENGTH = {True: 0.52, False: 0.40}  # with and without a sun that casts it
 LONGEST_SHADOW = 6.0  # m
+LIGHTS_FIRST = 1_000_000  # drawn before all actors
 
 
 def ego_as_actor(ego: EgoVehicle) -> ActorState:
@@ -40,16 +41,16 @@ def ego_as_actor(ego: EgoVehicle) -> ActorState:
 class _Drawn:
     """One actor in the scene."""
 
-    def __init__(self, mesh: core.GeomNode | None, shadow: core.GeomNode, scene: Scene, size: tuple[float, float, float]) -> None:
+    def __init__(self, mesh: core.GeomNode | None, shadow: core.GeomNode, scene: Scene, actor: ActorState) -> None:
         self.uniforms, self.shade = vectors(3), vectors(3)
         self.nodes = []
         if mesh is not None:
-            body = scene.material("actor").attach_new_node(mesh.make_copy())
+            body = scene.material("actor").attach_new_node(mesh.make_copy(), actor.id)
             body.set_shader_input("actor", self.uniforms)
             self.nodes.append(body)
-        ground = blended(scene.material("shadow").attach_new_node(shadow.make_copy()), SHADOW)
+        ground = blended(scene.material("shadow").attach_new_node(shadow.make_copy(), actor.id), SHADOW)
         ground.set_shader_input("actor", self.shade)
-        ground.node().set_bounds(core.BoundingSphere((0, 0, 0), float(np.hypot(size[0], size[1])) + LONGEST_SHADOW))
+        ground.node().set_bounds(core.BoundingSphere((0, 0, 0), float(np.hypot(*actor.size[:2])) + LONGEST_SHADOW))
         ground.node().set_final(True)
         self.nodes.append(ground)
         self.key: tuple | None = None
@@ -98,7 +99,7 @@ class Actors:
             drawn.remove()
         if key not in self._meshes and not hidden:
             self._meshes[key] = geom_node(MESHES[actor.kind](actor.size), actor.kind.value)
-        drawn = _Drawn(self._meshes.get(key), self._shadow, self._scene, actor.size)
+        drawn = _Drawn(self._meshes.get(key), self._shadow, self._scene, actor)
         drawn.key = key
         self._drawn[actor.id] = drawn
         return drawn
@@ -144,7 +145,7 @@ class Signals:
             reach = signals.arm_reach(town, light)
             uniforms = self._uniforms[light.id] = vectors(3)
             for mesh, material in ((signals.signal_mesh(reach), "actor"), (signals.halo_mesh(reach), "halo")):
-                node = scene.material(material).attach_new_node(geom_node(mesh, f"light-{light.id}"))
+                node = scene.material(material).attach_new_node(geom_node(mesh, f"light-{light.id}"), light.id - LIGHTS_FIRST)
                 if material == "halo":
                     blended(node, HALO)
                 node.set_pos_hpr(*map(float, light.position), float(np.degrees(light.yaw)), 0.0, 0.0)

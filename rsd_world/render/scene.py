@@ -8,11 +8,14 @@ from panda3d import core
 from rsd_world.render import ground, scenery, signals
 from rsd_world.render.ground_map import GroundMap, bake_ground_map, smooth_noise, texture_of
 from rsd_world.render.mesh import Mesh, box, geom_node, merge, split_by_tile
-from rsd_world.render.shading import FAR, GROUND_MATERIALS, shader
+from rsd_world.render.shading import FAR, LOOK_ROWS, GROUND_MATERIALS, MATERIALS, shader
 from rsd_world.render.weather import Look
 from rsd_world.roads.town import Town
 
 TILE = 48.0  # m
+# Panda3D sorts solid things by memory address; in this bin they are drawn in the order of the scene, the same on every run.
+SOLID = "rsd-solid"
+core.CullBinManager.get_global_ptr().add_bin(SOLID, core.CullBinManager.BT_unsorted, 15)
 SKY, SHADOW, HALO, STREAK = range(4)  # draw order of what comes after the solid things
 BLEND = core.ColorBlendAttrib.make(
     core.ColorBlendAttrib.M_add, core.ColorBlendAttrib.O_one, core.ColorBlendAttrib.O_one_minus_incoming_alpha
@@ -42,7 +45,8 @@ class Scene:
         self.root = core.NodePath("scene")
         # The shaders flip the picture, which turns every triangle's winding.
         self.root.set_attrib(core.CullFaceAttrib.make(core.CullFaceAttrib.M_cull_counter_clockwise))
-        self.look = vectors(9)
+        self.root.set_bin(SOLID, 0)
+        self.look = vectors(LOOK_ROWS)
         self.root.set_shader_input("look", self.look)
         self.lamp_halo = vectors(3)
         self._town = town
@@ -55,7 +59,7 @@ class Scene:
     def material(self, name: str) -> core.NodePath:
         """The node below which everything is drawn with one shader."""
         if name not in self._materials:
-            node = self.root.attach_new_node(name)
+            node = self.root.attach_new_node(name, MATERIALS.index(name))
             node.set_shader(shader(name))
             self._materials[name] = node
         return self._materials[name]

@@ -12,8 +12,9 @@ FAR = 150.0  # m
 NEAR = 0.25  # m
 DEPTH_STEPS = 65534.0  # depth is stored in 16 bit, 65535 = nothing hit
 LOOK_ROWS = 9
-GROUND_MATERIALS = ("grass", "road", "crossing", "paving")
-MATERIALS = (*GROUND_MATERIALS, "scenery", "facade", "actor", "sky", "shadow", "streak", "halo")
+GROUND_MATERIALS = ("paving", "crossing", "road", "grass")
+# In the order in which they are drawn: what covers much and costs most comes last.
+MATERIALS = ("actor", "scenery", "facade", *GROUND_MATERIALS, "sky", "shadow", "halo", "streak")
 
 _LOOK = """
 #version 330
