@@ -107,14 +107,15 @@ def build(packages: list[str]) -> None:
     check_tools()
     point_includes_here()
     with tempfile.TemporaryDirectory(prefix="rsd_messages_") as scratch, ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda package: _build_one(package, Path(scratch)), packages))
+        list(pool.map(lambda package: build_one(source_folder(package), Path(scratch) / package), packages))
     hashes = built_hashes() | {package: definitions_hash(source_folder(package)) for package in packages}
     STAMP.parent.mkdir(parents=True, exist_ok=True)
     STAMP.write_text(json.dumps(hashes, indent=1))
 
 
-def _build_one(package: str, scratch: Path) -> None:
-    folder, source, binary = source_folder(package), scratch / package, scratch / f"{package}_build"
+def build_one(folder: Path, scratch: Path, prefix: Path = Path(sys.prefix)) -> None:
+    """Builds one package of messages in `scratch` and installs it into `prefix`."""
+    source, binary = scratch / "source", scratch / "build"
     # cmake refuses a source folder that contains the environment, as a checkout with its .venv does.
     shutil.copytree(folder / "msg", source / "msg")
     for file in ("CMakeLists.txt", "package.xml"):
@@ -122,7 +123,7 @@ def _build_one(package: str, scratch: Path) -> None:
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     options = {
         "CMAKE_BUILD_TYPE": "Release",
-        "CMAKE_INSTALL_PREFIX": sys.prefix,
+        "CMAKE_INSTALL_PREFIX": str(prefix),
         "Python3_EXECUTABLE": sys.executable,
         "RSD_PYTHON_MESSAGES_ONLY": "ON",
         "BUILD_TESTING": "OFF",

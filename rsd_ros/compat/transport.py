@@ -7,8 +7,6 @@ import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-
 from rsd_model.resources import config_path
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Fast DDS 2 (Jazzy), 3
@@ -58,11 +56,9 @@ def transport_warnings(images: int, bytes_per_image: int) -> list[str]:
 
 def profile_variable() -> str:
     """The environment variable in which the installed Fast DDS looks for its profile."""
-    try:
-        get_package_prefix("fastrtps")
-    except PackageNotFoundError:
-        return PROFILE_VARIABLES[1]
-    return PROFILE_VARIABLES[0]
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    is_version_2 = any((Path(prefix) / "lib" / "libfastrtps.so").exists() for prefix in prefixes)
+    return PROFILE_VARIABLES[0] if is_version_2 else PROFILE_VARIABLES[1]
 
 
 def segment_size(profile: Path) -> int:

@@ -29,7 +29,9 @@ def _mismatches_on(node: Node, topic: str) -> list[str]:
 
 
 def _mismatch(topic: str, expected: TopicEndpointInfo, info: TopicEndpointInfo) -> str | None:
-    peer = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+    # A peer's endpoints are known a moment before its name is.
+    is_named = "UNKNOWN" not in info.node_name
+    peer = f"{info.node_namespace.rstrip('/')}/{info.node_name}" if is_named else "a peer"
     if info.topic_type != expected.topic_type:
         return (
             f"{topic}: {peer} uses {info.topic_type}, this node {expected.topic_type}: nothing will arrive; "
