@@ -90,21 +90,19 @@ def _far_side(approach: Approach, graph: LaneGraph, surface: Surface) -> np.ndar
         for to in graph.lanes[lane].successors:
             reach = max(reach, float(((graph.lanes[to].points[:, :2] - approach.stop[:2]) @ approach.forward).max()))
     start = approach.stop[:2] + approach.right * (approach.half_width + 1.2)
-    distance = reach
-    steps = [start + approach.forward * d for d in np.arange(0.0, reach + 6.0, 0.5)]
-    on_road = [surface.pavement.distance(Point(at)) < _POLE_CLEARANCE for at in steps]
-    crossed = [i for i, on in enumerate(on_road) if on]
-    if crossed:
-        distance = min((crossed[-1] + 1) * 0.5, reach + 6.0)
-    return _off_road(start + approach.forward * distance, approach.right, surface)
+    steps = np.arange(0.0, reach + 6.0, 0.5)
+    on_road = [surface.pavement.distance(Point(start + approach.forward * d)) < _POLE_CLEARANCE for d in steps]
+    beyond = float(steps[np.flatnonzero(on_road)[-1]]) if any(on_road) else reach
+    corner = start + approach.forward * beyond
+    feet = [_off_road(corner, direction, surface) for direction in (approach.forward, approach.right)]
+    return min(feet, key=lambda foot: float(np.linalg.norm(foot - corner)))  # the road ahead may be the wider one
 
 
 def _off_road(at: np.ndarray, direction: np.ndarray, surface: Surface) -> np.ndarray:
     """Move from `at` along `direction` until the asphalt is a pole's clearance away."""
-    for step in np.arange(0.0, 30.0, 0.25):
-        if surface.pavement.distance(Point(at + direction * step)) >= _POLE_CLEARANCE:
-            return at + direction * step
-    return at
+    steps = np.arange(0.0, 60.0, 0.25)
+    clear = [surface.pavement.distance(Point(at + direction * step)) >= _POLE_CLEARANCE for step in steps]
+    return at + direction * float(steps[clear.index(True)] if any(clear) else steps[-1])
 
 
 def place_stop_signs(stopping: list[Approach], surface: Surface) -> tuple[StopSign, ...]:
