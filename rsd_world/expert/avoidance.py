@@ -55,7 +55,7 @@ class LateralPlanner:
         self._committed: frozenset[int] = frozenset()
 
     def plan(self, s: float, lateral: float, speed: float, predictions: list[Prediction], length: int) -> LateralPlan:
-        """Offsets for `length` m of route from BEHIND m before the ego's arc length `s`, which is `lateral` m left of it."""
+        """Offsets for `length` m of route from BEHIND m before the ego, which is at `s`, `lateral` m left of it."""
         first = max(int(s) - BEHIND, 0)
         last = min(first + length, len(self._reference.points))
         offset = np.zeros(last - first)

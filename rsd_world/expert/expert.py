@@ -1,8 +1,8 @@
 """The privileged rule-based driver: a plan from any state of the world.
 
-It sees all actors and knows where they mean to go. Way: the route, shifted around what blocks it, and a bicycle rolled out
-to and along it from where the ego is. Speed: IDM behind what is on that way, stops before lights, signs and whatever will
-cross. The plan is that motion, so it is what the ego can drive, also back to the route from beside it.
+It sees all actors and knows where they mean to go. Way: the route, shifted around what blocks it, and a bicycle
+rolled out to and along it from where the ego is. Speed: IDM behind what is on that way, stops before lights, signs and
+whatever will cross. The plan is that motion, so it is what the ego can drive, also back to the route from beside it.
 """
 
 from __future__ import annotations
