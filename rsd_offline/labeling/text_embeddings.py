@@ -1,0 +1,133 @@
+"""Text embeddings of the teacher's answers, kept on disk so that training needs no text encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_MODEL = "openai/clip-vit-base-patch32"  # VLM-AD's; 512 dimensions
+
+
+class TextEncoder(Protocol):
+    """Anything that embeds texts."""
+
+    fingerprint: str  # of the model's weights: the same on every machine, wherever they were loaded from
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, D) float32 embeddings of unit length."""
+        ...
+
+
+class ClipTextEncoder:
+    """CLIP's text tower through `transformers` (extra `vlm`).
+
+    `model`: a local folder as `save_pretrained` writes it, or a name on the hub. Texts beyond the model's length (77
+    tokens) are cut, and it is logged how many were. Raises OSError where the weights cannot be had.
+    """
+
+    def __init__(self, model: str | Path = DEFAULT_MODEL, device: str = "cpu") -> None:
+        try:
+            from transformers import AutoTokenizer, CLIPTextModelWithProjection
+        except ImportError as error:
+            raise ImportError("text embeddings need the package transformers: pip install 'rsd[vlm]'") from error
+        self._tokenizer = AutoTokenizer.from_pretrained(str(model))
+        self._model = CLIPTextModelWithProjection.from_pretrained(str(model)).eval()
+        projection = self._model.text_projection.weight.detach().float().numpy()
+        self.fingerprint = hashlib.sha256(projection.tobytes()).hexdigest()[:16]
+        self._model = self._model.to(device)
+        self._length = self._model.config.max_position_embeddings
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, D) float32 embeddings of unit length."""
+        import torch
+
+        lengths = [len(ids) for ids in self._tokenizer(list(texts))["input_ids"]]
+        cut = sum(length > self._length for length in lengths)
+        if cut:
+            logger.warning("%d of %d texts are longer than %d tokens and were cut", cut, len(texts), self._length)
+        tokens = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self._length, return_tensors="pt"
+        ).to(self._model.device)
+        with torch.inference_mode():
+            embedded = self._model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).text_embeds
+        return torch.nn.functional.normalize(embedded.float(), dim=-1).cpu().numpy()
+
+
+class TextEmbeddings:
+    """Embeddings of one model in one SQLite file, keyed by a hash of the text: safe to stop, to rerun and to share.
+
+    Without an encoder the file is only read. Raises FileNotFoundError where there is none to read, ValueError where the
+    file holds another model's embeddings.
+    """
+
+    def __init__(self, path: str | Path, encoder: TextEncoder | None = None) -> None:
+        if encoder is None and not Path(path).is_file():
+            raise FileNotFoundError(f"no text embeddings at {path}: make them with a text encoder first")
+        self._path, self._encoder = path, encoder
+        self._database = sqlite3.connect(path, timeout=60.0)
+        with self._database:
+            self._database.execute("CREATE TABLE IF NOT EXISTS embeddings (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+            self._database.execute("CREATE TABLE IF NOT EXISTS model (fingerprint TEXT PRIMARY KEY)")
+        if encoder is not None:
+            self._claim(encoder.fingerprint)
+
+    def __len__(self) -> int:
+        return int(self._database.execute("SELECT COUNT(*) FROM embeddings").fetchone()[0])
+
+    def add(self, texts: Sequence[str], batch: int = 64) -> int:
+        """Embed the texts that are not there yet; returns how many were."""
+        if self._encoder is None:
+            raise ValueError(f"{self._path} was opened without a text encoder and can only be read")
+        missing = [text for text in dict.fromkeys(texts) if text.strip() and self._find(text) is None]
+        for start in range(0, len(missing), batch):
+            part = missing[start : start + batch]
+            vectors = self._encoder.encode(part).astype(np.float32)
+            rows = [(_key(text), vector.tobytes()) for text, vector in zip(part, vectors, strict=True)]
+            with self._database:
+                self._database.executemany("INSERT OR IGNORE INTO embeddings VALUES (?, ?)", rows)
+        return len(missing)
+
+    def get(self, texts: Sequence[str], dims: int) -> np.ndarray:
+        """(N, dims) float32; nan rows for empty texts and for texts that were never added.
+
+        Raises ValueError where the stored embeddings have another size.
+        """
+        found = np.full((len(texts), dims), np.nan, np.float32)
+        for row, text in zip(found, texts, strict=True):
+            vector = self._find(text) if text.strip() else None
+            if vector is None:
+                continue
+            if len(vector) != dims:
+                raise ValueError(f"text embeddings in {self._path} have {len(vector)} dimensions, expected {dims}")
+            row[:] = vector
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _claim(self, fingerprint: str) -> None:
+        with self._database:
+            stored = self._database.execute("SELECT fingerprint FROM model").fetchone()
+            if stored is None:
+                self._database.execute("INSERT INTO model VALUES (?)", (fingerprint,))
+            elif stored[0] != fingerprint:
+                raise ValueError(
+                    f"{self._path} holds embeddings of model {stored[0]}, not of {fingerprint}: use another file"
+                )
+
+    def _find(self, text: str) -> np.ndarray | None:
+        row = self._database.execute("SELECT vector FROM embeddings WHERE key = ?", (_key(text),)).fetchone()
+        return None if row is None else np.frombuffer(row[0], np.float32)
+
+
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
