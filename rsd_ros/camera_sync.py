@@ -176,14 +176,17 @@ class ApproximateSynchronizer:
 
     def __init__(self, cameras: int, slop: float, queue_size: int = 10) -> None:
         """`slop` in s: the largest spread of the stamps in a set."""
+        self.counters = SyncCounters()
+        self._cameras, self._slop, self._queue_size = cameras, slop, queue_size
+        self._connect()
+
+    def _connect(self) -> None:
         from rsd_ros.compat import message_filters
 
-        self.counters = SyncCounters()
-        self._filters = [message_filters.SimpleFilter() for _ in range(cameras)]
-        self._joint = message_filters.ApproximateTimeSynchronizer(self._filters, queue_size, slop)
+        self._filters = [message_filters.SimpleFilter() for _ in range(self._cameras)]
+        self._joint = message_filters.ApproximateTimeSynchronizer(self._filters, self._queue_size, self._slop)
         self._joint.registerCallback(self._joined)
         self._newest: int | None = None
-        self._now = 0.0
         self._ready: ImageSet | None = None
 
     def add(self, camera: int, stamp: int, image: Any, now: float) -> None:
@@ -191,7 +194,6 @@ class ApproximateSynchronizer:
         if self._newest is not None and stamp < self._newest - 1_000_000_000:
             self.reset()
         self._newest = stamp if self._newest is None else max(stamp, self._newest)
-        self._now = now
         self._filters[camera].signalMessage(image)
 
     def _joined(self, *messages: Any) -> None:
@@ -213,7 +215,5 @@ class ApproximateSynchronizer:
 
     def reset(self) -> None:
         """Forget all images: time jumped."""
-        for queue in self._joint.queues:
-            queue.clear()
-        self._newest, self._ready = None, None
+        self._connect()
         self.counters.resets += 1

@@ -76,8 +76,8 @@ class PlannerNode(LifecycleNode):
         self.diagnostics = Diagnostics(self)
         self._factory = factory
         self._runtime: Runtime | None = None
-        self._publishers: PlanPublishers | None = None
-        self._cycle: PlanningCycle | None = None
+        self._outputs: PlanPublishers | None = None
+        self.planning: PlanningCycle | None = None
         self._subscriptions_made: list[Any] = []
         self._timers_made: list[Any] = []
         self._jump_handle: Any = None
@@ -92,11 +92,11 @@ class PlannerNode(LifecycleNode):
             self.settings = read(self, PLANNER_PARAMETERS)
             self._check_topics()
             self._runtime = self._factory(self.settings)
-        except (ValueError, OSError, RuntimeError) as problem:
+            self._outputs = PlanPublishers(self, self.settings.min_score)
+        except Exception as problem:  # rclpy would swallow it without a word
             self.get_logger().fatal(f"cannot be configured: {problem}")
             self.diagnostics.set("start", ERROR, str(problem))
             return TransitionCallbackReturn.FAILURE
-        self._publishers = PlanPublishers(self, self.settings.min_score)
         self.diagnostics.set(
             "start", OK, "network loaded", weights=self.settings.weights or f"shipped {self.settings.config}"
         )
@@ -114,23 +114,25 @@ class PlannerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and begin to plan."""
         super().on_activate(state)
-        self._inputs = self._make_inputs()
+        self.inputs = self._make_inputs()
+        settings = self.settings
         rules = StopRules(
-            self.settings.base_frame,
-            self.settings.camera_timeout,
-            self.settings.stop_deceleration,
-            self.settings.stop_at_route_end,
+            settings.base_frame,
+            settings.camera_timeout,
+            settings.plan_timeout,
+            settings.stop_deceleration,
+            settings.stop_at_route_end,
         )
-        self._cycle = PlanningCycle(self._runtime, self._inputs, self._publishers, self.diagnostics, rules, self._now)
+        self.planning = PlanningCycle(self._runtime, self.inputs, self._outputs, self.diagnostics, rules, self._now)
         self._subscribe()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers_made = [
-            self.create_timer(WATCHDOG_PERIOD, self._cycle.watch, clock=steady),
+            self.create_timer(WATCHDOG_PERIOD, self.planning.watch, clock=steady),
             self.create_timer(1.0, self.diagnostics.publish, clock=steady),
         ]
         backwards = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-0.05), on_clock_change=True)
         self._jump_handle = self.get_clock().create_jump_callback(backwards, post_callback=self._on_time_jump)
-        self._cycle.start()
+        self.planning.start()
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -140,9 +142,9 @@ class PlannerNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the network."""
-        if self._publishers is not None:
-            self._publishers.destroy()
-        self._publishers = self._runtime = None
+        if self._outputs is not None:
+            self._outputs.destroy()
+        self._outputs = self._runtime = None
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -152,7 +154,7 @@ class PlannerNode(LifecycleNode):
 
     def halt(self) -> None:
         """Stop planning and unsubscribe, in whatever state."""
-        if self._cycle is None:
+        if self.planning is None:
             return
         for timer in self._timers_made:
             self.destroy_timer(timer)
@@ -160,8 +162,8 @@ class PlannerNode(LifecycleNode):
             self.destroy_subscription(subscription)
         self._timers_made, self._subscriptions_made = [], []
         self._jump_handle.unregister()
-        self._cycle.close()
-        self._cycle = None
+        self.planning.close()
+        self.planning = None
 
     # --- wiring -----------------------------------------------------------------------------
 
@@ -184,7 +186,7 @@ class PlannerNode(LifecycleNode):
         )
 
     def _subscribe(self) -> None:
-        settings, inputs = self.settings, self._inputs
+        settings, inputs = self.settings, self.inputs
         compressed = settings.image_transport == "compressed"
         image_type, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
         profile = qos.image_profile(settings.image_reliability)
@@ -227,8 +229,8 @@ class PlannerNode(LifecycleNode):
     def _on_time_jump(self, jump: Any) -> None:
         self.get_logger().warning("time jumped: started afresh")
         self.diagnostics.set("time", WARN, "time jumped: started afresh", at=f"{self._now() / 1e9:.2f} s")
-        if self._cycle is not None:
-            self._cycle.on_time_jump()
+        if self.planning is not None:
+            self.planning.on_time_jump()
 
 
 def main(args: list[str] | None = None) -> int:

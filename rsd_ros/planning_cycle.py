@@ -41,7 +41,8 @@ class StopRules:
     """When and how the vehicle is brought to a stop; see the node's parameters."""
 
     base_frame: str
-    camera_timeout: float  # s
+    camera_timeout: float  # s without an image
+    plan_timeout: float  # s without a plan though images come
     deceleration: float  # m/s^2
     at_route_end: bool
 
@@ -69,11 +70,11 @@ class PlanningCycle:
         now: Callable[[], int],
     ) -> None:
         """`now` gives ROS time in ns."""
-        self._runtime, self._inputs, self._publishers = runtime, inputs, publishers
+        self._runtime, self.inputs, self._publishers = runtime, inputs, publishers
         self._diagnostics, self._rules, self._now = diagnostics, rules, now
         self._lock = threading.Lock()  # the two threads publish and share the fields below
         self._good: GoodPlan | None = None
-        self._alive = now()  # ns, ROS time of the last plan
+        self._since = self._alive = now()  # ns, ROS time of the start and of the last plan
         self._stamp: int | None = None  # ns, of the last set
         self._stopped_at = 0.0  # s, wall, last stop trajectory
         self._thread = threading.Thread(target=self._run, name="planning", daemon=True)
@@ -85,19 +86,20 @@ class PlanningCycle:
 
     def close(self, timeout: float = 10.0) -> None:
         """Finish the plan under way and end the thread."""
-        self._inputs.close()
+        self.inputs.close()
         self._thread.join(timeout)
 
     def on_time_jump(self) -> None:
         """Time jumped: what was planned belongs to another drive."""
-        self._inputs.on_time_jump()
+        self.inputs.on_time_jump()
         with self._lock:
-            self._good, self._stamp, self._alive = None, None, self._now()
+            self._good, self._stamp = None, None
+            self._since = self._alive = self._now()
 
     # --- planning thread --------------------------------------------------------------------
 
     def _run(self) -> None:
-        while (image_set := self._inputs.wait_for_set()) is not None:
+        while (image_set := self.inputs.wait_for_set()) is not None:
             try:
                 self._cycle(image_set)
             except InvalidInput as problem:
@@ -111,7 +113,7 @@ class PlanningCycle:
         if self._stamp is None or not 0 < image_set.stamp - self._stamp <= NANOSECONDS:
             self._runtime.reset()  # the BEV memory is of another time
         self._stamp = image_set.stamp
-        instant = self._inputs.instant(image_set)
+        instant = self.inputs.instant(image_set)
         converted = time.perf_counter()
         output = self._runtime.plan(instant.frame)
         check_output(output)
@@ -145,7 +147,7 @@ class PlanningCycle:
         problems = list(instant.problems)
         state = PlannerStatus.STATE_DEGRADED if problems else PlannerStatus.STATE_OK
         level, sentence = (WARN, "; ".join(problems)) if problems else (OK, "plans from all cameras")
-        counters = self._inputs.synchronizer.counters
+        counters = self.inputs.synchronizer.counters
         self._diagnostics.set(
             "planning", level, sentence, plans=self.plans, total_ms=f"{total:.1f}",
             sets_complete=counters.complete, sets_incomplete=counters.incomplete, sets_superseded=counters.superseded,
@@ -156,33 +158,35 @@ class PlanningCycle:
     # --- either thread ----------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Send a stop where no plan has come for `camera_timeout`; called often from the executor's thread."""
+        """Send a stop where images or plans have stopped coming; called often from the executor's thread."""
         now = self._now()
         with self._lock:
             if now < self._alive or not self._alive:
-                self._alive = now  # simulation time has just begun, or again
-            silent = (now - self._alive) / NANOSECONDS
-        if silent < self._rules.camera_timeout or time.monotonic() - self._stopped_at < STOP_PERIOD:
+                self._alive = self._since = now  # simulation time has just begun, or again
+            since_plan = (now - self._alive) / NANOSECONDS
+        since_image = (now - max(self._since, *(c.stamp or 0 for c in self.inputs.cameras))) / NANOSECONDS
+        if time.monotonic() - self._stopped_at < STOP_PERIOD:
             return
-        self._stop(f"no plan {self._silence(now)}", None)
+        if since_image > self._rules.camera_timeout:
+            self._stop(self._missing_images(now), None)
+        elif since_plan > self._rules.plan_timeout:
+            self._stop(
+                f"no plan for {since_plan:.1f} s though images come: the network is too slow for this machine", None
+            )
 
-    def _silence(self, now: int) -> str:
-        ages = [(name, record.stamp) for name, record in zip(self._inputs.names, self._inputs.cameras, strict=True)]
-        never = [name for name, stamp in ages if stamp is None]
+    def _missing_images(self, now: int) -> str:
         limit = self._rules.camera_timeout * NANOSECONDS
-        old = [name for name, stamp in ages if stamp is not None and now - stamp > limit]
-        refused = [record.problem for record in self._inputs.cameras if record.problem and record.stamp is None]
+        cameras = list(zip(self.inputs.names, self.inputs.cameras, strict=True))
+        refused = [record.stamp_problem for _, record in cameras if record.stamp_problem]
         if refused:
-            return "as images are refused: " + "; ".join(refused)
-        if never or old:
-            cameras = ", ".join([*never, *old])
-            return f"as images are missing from {cameras}; check the cameras and the parameter image_topics"
-        return f"for {self._rules.camera_timeout:g} s though images come: the network is too slow for this machine"
+            return "no plan, images are refused: " + "; ".join(refused)
+        silent = [name for name, record in cameras if record.stamp is None or now - record.stamp > limit]
+        return f"no plan, no images from {', '.join(silent)}; check the cameras and the parameter image_topics"
 
     def _stop(self, reason: str, stamp: int | None, level: bytes = ERROR) -> None:
         with self._lock:
             self._stopped_at = time.monotonic()
-            newest = self._inputs.odometry.newest
+            newest = self.inputs.odometry.newest
             if stamp is None:
                 stamp = max(self._now(), newest[0] if newest else 0)
             trajectory = self._stop_trajectory(stamp, newest)
@@ -216,7 +220,7 @@ class PlanningCycle:
                 valid=record.in_plan and state in (PlannerStatus.STATE_OK, PlannerStatus.STATE_DEGRADED),
                 drops=record.refused + record.missed,
             )
-            for name, record in zip(self._inputs.names, self._inputs.cameras, strict=True)
+            for name, record in zip(self.inputs.names, self.inputs.cameras, strict=True)
         ]
         timings = [StageTiming(name=name, milliseconds=float(value)) for name, value in stages.items()]
         self._publishers.status(

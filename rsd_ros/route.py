@@ -13,11 +13,12 @@ SPACING = 1.0  # m between the points of a route
 SEARCH_BEHIND = 10.0  # m of route behind the last position in which the next is looked for
 SEARCH_AHEAD = 30.0  # m ahead
 LOST_AFTER = 15.0  # m off the route; beyond it the whole route is searched again
-TURN_CHORD = 10.0  # m before and after a point between which a junction's turn happens
-TURN_ANGLE = np.radians(50.0)  # heading change over that chord which makes it a turn, not a bend of the road
-LANE_CHANGE_CHORD = 8.0  # m
+TURN_CHORD = (7, 13)  # m before and after a point between which the heading is taken
+TURN_ANGLE = np.radians(50.0)  # heading change between the two that makes it a turn, not a bend of the road
+LANE_CHANGE_CHORDS = ((3, 9), (6, 12), (11, 17))  # m, for sidesteps of up to 6, 12 and 22 m length
 LANE_CHANGE_OFFSET = (2.0, 5.5)  # m sideways between two parallel pieces of route
-PARALLEL = np.radians(12.0)
+PARALLEL = np.radians(12.0)  # between the two pieces of route beside a lane change
+STRAIGHT = np.radians(6.0)  # within each of them
 
 
 @dataclass(frozen=True)
@@ -55,26 +56,35 @@ def _chord_headings(points: np.ndarray, near: int, far: int) -> tuple[np.ndarray
     )
 
 
+def _sidestep(points: np.ndarray, near: int, far: int) -> np.ndarray:
+    """(R,) m to the left between two straight, parallel pieces of route before and after each point; 0 elsewhere."""
+    before, after = _chord_headings(points, near, far)
+    middle = before + wrap_angle(after - before) / 2.0
+    index, last = np.arange(len(points)), len(points) - 1
+    across = points[np.clip(index + near, 0, last)] - points[np.clip(index - near, 0, last)]
+    sideways = -np.sin(middle) * across[:, 0] + np.cos(middle) * across[:, 1]
+    local = np.arctan2(*np.gradient(points, axis=0).T[::-1])
+    parallel = np.abs(wrap_angle(after - before)) < PARALLEL
+    for offset, heading in ((-far, before), (-near, before), (near, after), (far, after)):
+        parallel &= np.abs(wrap_angle(local[np.clip(index + offset, 0, last)] - heading)) < STRAIGHT
+    return np.where(parallel, sideways, 0.0)
+
+
 def commands_from_geometry(points: np.ndarray) -> np.ndarray:
-    """(R,) `Command` at each point of a route (R, 2) m sampled every `SPACING` m.
+    """(R,) `Command` at each point of a route (R, 2) m sampled every metre.
 
     A turn is a heading change of more than 50 degrees within 20 m; a lane change is a sidestep of a lane's width
-    between parallel pieces. Going straight over a junction cannot be told from following the lane, so it is LANEFOLLOW.
+    between parallel pieces. Going straight over a junction cannot be told from following the lane: it is LANEFOLLOW.
     """
     commands = np.full(len(points), Command.LANEFOLLOW, dtype=int)
     if len(points) < 3:
         return commands
-    near, far = int(LANE_CHANGE_CHORD / 2), int(LANE_CHANGE_CHORD / 2 + 6)
-    before, after = _chord_headings(points, near, far)
-    middle = before + wrap_angle(after - before) / 2.0
-    index = np.arange(len(points))
-    across = points[np.clip(index + near, 0, len(points) - 1)] - points[np.clip(index - near, 0, len(points) - 1)]
-    sideways = -np.sin(middle) * across[:, 0] + np.cos(middle) * across[:, 1]
     low, high = LANE_CHANGE_OFFSET
-    changes = (np.abs(wrap_angle(after - before)) < PARALLEL) & (np.abs(sideways) > low) & (np.abs(sideways) < high)
-    commands[changes & (sideways > 0)] = Command.CHANGELANELEFT
-    commands[changes & (sideways < 0)] = Command.CHANGELANERIGHT
-    before, after = _chord_headings(points, int(TURN_CHORD) - 3, int(TURN_CHORD))
+    for near, far in LANE_CHANGE_CHORDS:
+        sideways = _sidestep(points, near, far)
+        commands[(sideways > low) & (sideways < high)] = Command.CHANGELANELEFT
+        commands[(sideways < -low) & (sideways > -high)] = Command.CHANGELANERIGHT
+    before, after = _chord_headings(points, *TURN_CHORD)
     turning = wrap_angle(after - before)
     commands[turning > TURN_ANGLE] = Command.LEFT
     commands[turning < -TURN_ANGLE] = Command.RIGHT

@@ -55,7 +55,8 @@ class CameraRecord:
     refused: int = 0  # images that were not usable
     missed: int = 0  # sets that left without it
     in_plan: bool = False  # its image entered the latest set
-    problem: str | None = None
+    problem: str | None = None  # why it is not in the latest set
+    stamp_problem: str | None = None  # why its newest image was refused on arrival
 
 
 @dataclass
@@ -85,10 +86,9 @@ class SensorInputs:
         """Take an image in; one whose stamp cannot be of now is refused."""
         stamp, record = stamp_to_ns(message.header.stamp), self.cameras[camera]
         with self.changed:
-            problem = self._stamp_problem(camera, stamp)
-            if problem:
+            record.stamp_problem = self._stamp_problem(camera, stamp)
+            if record.stamp_problem:
                 record.refused += 1
-                record.problem = problem
                 return
             record.stamp = stamp
             self.synchronizer.add(camera, stamp, message, time.monotonic())
@@ -207,7 +207,7 @@ class SensorInputs:
             image = None
             if message is None:
                 record.missed += 1
-                record.problem = f"{name}: no image in time"
+                record.problem = record.stamp_problem or f"{name}: no image in time"
             else:
                 try:
                     image, record.problem = decode_image(message, name, (int(size[0]), int(size[1]))), None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sensor_msgs.msg import Image
 
-from rsd_ros.camera_sync import PATIENCE, DeadlineSynchronizer
+from rsd_ros.camera_sync import PATIENCE, ApproximateSynchronizer, DeadlineSynchronizer
+from rsd_ros.conversions import ns_to_stamp
 
 MS = 1_000_000  # ns
 PERIOD = 100 * MS
@@ -124,7 +126,9 @@ def test_stamps_that_jump_back_start_afresh(back: float):
 
 
 events = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(0, 40), st.integers(-20, 20), st.floats(0.0, 0.03)), min_size=1, max_size=120
+    st.tuples(st.integers(0, 3), st.integers(0, 40), st.integers(-20, 20), st.floats(0.0, 0.03)),
+    min_size=1,
+    max_size=120,
 )
 
 
@@ -160,3 +164,22 @@ def test_in_any_order_of_arrival_six_images_make_one_complete_set(order: list[in
         feed(sync, start + k * PERIOD, list(order), now=0.1 * k)
         assert all(sync.take(0.1 * k).valid)
     assert sync.counters.late == sync.counters.duplicates == sync.counters.superseded == 0
+
+
+def stamped(stamp: int) -> Image:
+    image = Image()
+    image.header.stamp = ns_to_stamp(stamp)
+    return image
+
+
+def test_approximate_gives_complete_sets_only_and_starts_afresh_when_time_jumps_back():
+    sync = ApproximateSynchronizer(3, slop=0.045)
+    for start in (50 * PERIOD, PERIOD):
+        for camera in (0, 1):
+            sync.add(camera, start + camera * MS, stamped(start + camera * MS), now=0.0)
+        assert sync.take(10.0) is None
+        sync.add(2, start, stamped(start), now=0.0)
+        taken = sync.take(10.0)
+        assert taken.stamps == (start, start + MS, start)
+        assert sync.take(10.0) is None
+    assert sync.counters.resets == 1
