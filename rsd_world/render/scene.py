@@ -12,7 +12,7 @@ from rsd_world.render.shading import FAR, LOOK_ROWS, GROUND_MATERIALS, MATERIALS
 from rsd_world.render.weather import Look
 from rsd_world.roads.town import Town
 
-TILE = 48.0  # m
+TILE = 64.0  # m
 # Panda3D sorts solid things by memory address; in this bin they are drawn in the order of the scene, the same on every run.
 SOLID = "rsd-solid"
 core.CullBinManager.get_global_ptr().add_bin(SOLID, core.CullBinManager.BT_unsorted, 15)

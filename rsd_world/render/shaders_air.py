@@ -1,0 +1,107 @@
+"""Shaders of what is not solid: sky, shadows of actors, glow of lamps, rain."""
+
+SKY_VERTEX = """
+out vec3 v_dir;
+void main() {
+    project(p3d_Vertex);
+    gl_Position.z = gl_Position.w * 0.999999;
+    v_dir = p3d_Vertex.xyz;
+}
+"""
+
+SKY_FRAGMENT = """
+uniform sampler2D cloud_map;
+in vec3 v_dir;
+void main() {
+    vec3 d = normalize(v_dir);
+    float up = max(d.z, 0.0);
+    vec3 sky = mix(HORIZON, ZENITH, 1.0 - exp2(-4.5 * up));
+    float c = texture(cloud_map, d.xy / (up + 0.25) * 0.35).r;
+    float cover = smoothstep(0.75 - 0.5 * CLOUDS, 1.05 - 0.4 * CLOUDS, c) * clamp(up * 5.0, 0.0, 1.0) * (1.0 - clamp(FOG * 40.0, 0.0, 1.0));
+    sky = mix(sky, SKY_LIGHT * 1.6 + SUN * 0.25, cover * 0.75);
+    float glow = max(dot(d, SUN_DIR), 0.0);
+    float g8 = glow * glow; g8 *= g8; g8 *= g8;
+    sky += SUN * (0.25 * g8 + 3.0 * smoothstep(0.9985, 0.9993, glow)) * (1.0 - CLOUDS);
+    float stars = step(0.9985, fract(sin(dot(floor(d.xy / (0.3 + up) * 170.0), vec2(12.99, 78.23))) * 43758.5));
+    sky += 0.5 * stars * step(SUN.r, 0.05) * step(CLOUDS, 0.3) * up;
+    vec2 round_about = d.xy * inversesqrt(dot(d.xy, d.xy) + 1e-6);
+    float hill = 0.015 + 0.09 * texture(cloud_map, round_about * 0.8).r * texture(cloud_map, round_about * 0.21).r;
+    vec3 wood = mix(HORIZON, vec3(0.05, 0.085, 0.05) * (SKY_LIGHT + 0.4 * SUN), 0.55 * exp2(-150.0 * FOG));
+    sky = mix(sky, wood, smoothstep(0.0025, -0.0025, d.z - hill));
+    o_color = vec4(sqrt(clamp(sky, 0.0, 1.0)), 1.0);
+    o_aux = vec4(1.0, 0.0, 0.0, 1.0);
+}
+"""
+
+# actor[0]: half length, half width, throw of the shadow x, y in the actor's frame; actor[1]: strength, softness, headlights, -
+SHADOW_VERTEX = """
+uniform vec4 actor[3];
+out vec2 v_at; out float v_depth;
+void main() {
+    vec2 reach = actor[0].xy + abs(actor[0].zw) * 0.5 + actor[1].yy;
+    v_at = p3d_Vertex.xy * reach + actor[0].zw * 0.5;
+    project(vec4(v_at, 0.025, 1.0));
+    v_depth = gl_Position.w;
+}
+"""
+
+SHADOW_FRAGMENT = """
+uniform vec4 actor[3];
+in vec2 v_at; in float v_depth;
+float outside(vec2 p) { return length(max(abs(p) - actor[0].xy + 0.25, 0.0)) - 0.25; }
+void main() {
+    vec2 throw = actor[0].zw;
+    float along = clamp(dot(v_at, throw) / (dot(throw, throw) + 1e-6), 0.0, 1.0);
+    vec2 near = v_at - clamp(along - 0.2, 0.0, 1.0) * throw, mid = v_at - along * throw, end = v_at - clamp(along + 0.2, 0.0, 1.0) * throw;
+    float d = min(min(outside(v_at), outside(v_at - throw)), min(outside(mid), min(outside(near), outside(end))));
+    float a = actor[1].x * (1.0 - smoothstep(-0.5 * actor[1].y, actor[1].y, d)) * (1.0 - haze(v_depth));
+    o_color = vec4(0.0, 0.0, 0.0, a);
+    o_aux = vec4(0.0);
+}
+"""
+
+# data: corner x, corner y, lamp (0 red, 1 yellow, 2 green, 3 street lamp), radius m
+HALO_VERTEX = """
+uniform mat4 p3d_ModelViewMatrix;
+uniform mat4 p3d_ProjectionMatrix;
+uniform vec4 actor[3];
+out vec2 v_at; out vec3 v_color; out float v_depth;
+void main() {
+    vec4 eye = p3d_ModelViewMatrix * p3d_Vertex;
+    eye.xy += data.xy * data.w;
+    gl_Position = p3d_ProjectionMatrix * eye;
+    gl_Position.y = -gl_Position.y;
+    v_at = data.xy; v_depth = gl_Position.w;
+    float k = data.z;
+    vec3 c = k < 0.5 ? vec3(1.0, 0.05, 0.03) * actor[1].x : k < 1.5 ? vec3(1.0, 0.6, 0.05) * actor[1].y :
+             k < 2.5 ? vec3(0.05, 1.0, 0.4) * actor[1].z : LAMP * actor[1].w;
+    v_color = c;
+}
+"""
+
+HALO_FRAGMENT = """
+in vec2 v_at; in vec3 v_color; in float v_depth;
+void main() {
+    float r = clamp(1.0 - dot(v_at, v_at), 0.0, 1.0);
+    o_color = vec4(v_color * (r * r * (0.22 + 0.30 * LAMPS) * (1.0 - haze(0.4 * v_depth))), 0.0);
+    o_aux = vec4(0.0);
+}
+"""
+
+# rain: two ends of a thin streak; data: x, y of the streak, phase 0 .. 1, which corner
+STREAK_VERTEX = """
+out float v_end;
+void main() {
+    float z = fract(data.z - TIME * 1.3) * 6.0 - 1.5;
+    project(vec4(p3d_Vertex.xy, z + p3d_Vertex.z, 1.0));
+    v_end = data.w;
+}
+"""
+
+STREAK_FRAGMENT = """
+in float v_end;
+void main() {
+    o_color = vec4(sqrt(HORIZON * 1.3) * 0.20 * v_end, 0.20 * v_end);
+    o_aux = vec4(0.0);
+}
+"""
