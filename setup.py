@@ -28,7 +28,7 @@ setup(
         "ros": pins("jazzy"),
         "ros-kilted": pins("kilted"),
         "opendrive": ["carla>=0.9.15"],
-        "towns": ["scenariogeneration"],
+        "towns": ["scenariogeneration", "pyclothoids"],
         "labels": ["openai", "pyarrow", "pillow"],
         "vlm": ["transformers", "accelerate"],
         "cluster": ["ray"],
