@@ -135,10 +135,12 @@ def _turn(lane: Lane) -> Command:
 
 
 def _link(lanes: dict[LaneKey, Lane], ends: dict[LaneKey, Any], source: OpenDriveMap) -> tuple[Lane, ...]:
-    """Join ends to starts; drop lanes too short to matter and number the rest anew."""
+    """Join ends to starts; fold lanes too short to matter into their neighbours and number the rest anew."""
+    onward = {key: _following(key, ends, lanes) for key in lanes}
     kept = [key for key, lane in lanes.items() if lane.length >= _SHORTEST_LANE]
     number = {key: i for i, key in enumerate(kept)}
-    successors = {key: [number[to] for to in _successors(key, ends, lanes, set(number))] for key in kept}
+    whole = _fold_short(lanes, onward, number)
+    successors = {key: [number[to] for to in _through_short(key, onward, number)] for key in kept}
     predecessors: dict[int, list[int]] = {i: [] for i in number.values()}
     for key, targets in successors.items():
         for target in targets:
@@ -146,7 +148,7 @@ def _link(lanes: dict[LaneKey, Lane], ends: dict[LaneKey, Any], source: OpenDriv
     neighbours = _neighbours(source, number)
     return tuple(
         replace(
-            lanes[key], id=i, **_joined(lanes[key], [lanes[kept[to]] for to in successors[key]]),
+            whole[key], id=i, points=_closed(whole[key].points, [whole[kept[to]] for to in successors[key]]),
             successors=tuple(successors[key]), predecessors=tuple(sorted(predecessors[i])), **neighbours[key],
             left_change=lanes[key].left_change and neighbours[key]["left"] >= 0,
             right_change=lanes[key].right_change and neighbours[key]["right"] >= 0,
@@ -155,28 +157,58 @@ def _link(lanes: dict[LaneKey, Lane], ends: dict[LaneKey, Any], source: OpenDriv
     )  # fmt: skip
 
 
-def _successors(key: LaneKey, ends: dict[LaneKey, Any], lanes: dict[LaneKey, Lane], kept: set[LaneKey]) -> list[LaneKey]:
-    """Keys of the kept lanes that follow, walking through lanes that were dropped."""
-    found: list[LaneKey] = []
-    for following in ends[key].next(3.0 * _END_GAP):
-        target = (following.road_id, following.section_id, following.lane_id)
-        if target == key or target not in lanes:
-            continue
-        found += [target] if target in kept else _successors(target, ends, lanes, kept)
-    return sorted(set(found))
+def _following(key: LaneKey, ends: dict[LaneKey, Any], lanes: dict[LaneKey, Lane]) -> list[LaneKey]:
+    """Keys of all lanes that begin where this one ends."""
+    found = {(at.road_id, at.section_id, at.lane_id) for at in ends[key].next(3.0 * _END_GAP)}
+    return sorted(target for target in found if target != key and target in lanes)
 
 
-def _joined(lane: Lane, following: list[Lane]) -> dict[str, np.ndarray]:
-    """Points and widths of a lane, led up to the start of what follows across the gap that a dropped lane leaves."""
-    if not following:
-        return {"points": lane.points, "widths": lane.widths}
-    target = following[0].points[0]
-    gap = float(np.linalg.norm(target - lane.points[-1]))
-    if gap < 0.05:
-        return {"points": np.concatenate([lane.points[:-1], target[None]]), "widths": lane.widths}
-    if gap > 2.0 * _SHORTEST_LANE:
-        return {"points": lane.points, "widths": lane.widths}
-    return {"points": np.concatenate([lane.points, target[None]]), "widths": np.append(lane.widths, lane.widths[-1])}
+def _through_short(key: LaneKey, onward: dict[LaneKey, list[LaneKey]], kept: dict[LaneKey, int]) -> list[LaneKey]:
+    """Keys of the kept lanes that follow, walking through short ones."""
+    found: set[LaneKey] = set()
+    for target in onward[key]:
+        found |= {target} if target in kept else set(_through_short(target, onward, kept))
+    return sorted(found)
+
+
+def _fold_short(
+    lanes: dict[LaneKey, Lane], onward: dict[LaneKey, list[LaneKey]], kept: dict[LaneKey, int]
+) -> dict[LaneKey, Lane]:
+    """The kept lanes, each with the short lanes of its own road before or after it taken in."""
+    whole = {key: lanes[key] for key in kept}
+    heads, tails = {key: key for key in kept}, {key: key for key in kept}
+    todo = [key for key in lanes if key not in kept]
+    waiting = len(todo) + 1
+    while len(todo) < waiting:  # a run of short lanes folds one by one
+        waiting = len(todo)
+        for short in list(todo):
+            before = [key for key in kept if short in onward[tails[key]] and key[0] == short[0]]
+            after = [key for key in kept if heads[key] in onward[short] and key[0] == short[0]]
+            if before:
+                whole[before[0]] = _chained(whole[before[0]], lanes[short], whole[before[0]])
+                tails[before[0]] = short
+            elif after:
+                whole[after[0]] = _chained(lanes[short], whole[after[0]], whole[after[0]])
+                heads[after[0]] = short
+            if before or after:
+                todo.remove(short)
+    return whole
+
+
+def _chained(first: Lane, second: Lane, host: Lane) -> Lane:
+    """`host` with the points of both, evenly spaced."""
+    points, widths = np.concatenate([first.points, second.points]), np.concatenate([first.widths, second.widths])
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1))])
+    stations = np.linspace(0.0, along[-1], max(2, math.ceil(along[-1]) + 1))
+    even = np.stack([np.interp(stations, along, points[:, axis]) for axis in range(3)], axis=-1)
+    return replace(host, points=even, widths=np.interp(stations, along, widths))
+
+
+def _closed(points: np.ndarray, following: list[Lane]) -> np.ndarray:
+    """Move the last point onto the start of what follows where that closes a gap of millimetres."""
+    if following and np.linalg.norm(following[0].points[0] - points[-1]) < 0.05:
+        return np.concatenate([points[:-1], following[0].points[:1]])
+    return points
 
 
 def _neighbours(source: OpenDriveMap, number: dict[LaneKey, int]) -> dict[LaneKey, dict[str, int]]:

@@ -134,11 +134,13 @@ def _leg_points(graph: LaneGraph, leg: _Leg) -> tuple[np.ndarray, np.ndarray]:
 def _even(points: np.ndarray, commands: np.ndarray, lanes: np.ndarray) -> Route:
     steps = np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1)
     moved = np.concatenate([[True], steps > 1e-6])
+    lanes[np.flatnonzero(moved)[-1]] = lanes[-1]
     points, commands, lanes = points[moved], commands[moved], lanes[moved]
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1))])
     stations = np.linspace(0.0, along[-1], max(2, round(along[-1] / POINT_SPACING) + 1))
     even = np.stack([np.interp(stations, along, points[:, axis]) for axis in range(3)], axis=-1)
     source = np.minimum(np.searchsorted(along, stations - 1e-9), len(points) - 1)
+    source[-1] = len(points) - 1
     return Route(even, commands[source], lanes[source])
 
 

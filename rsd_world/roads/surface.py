@@ -119,7 +119,8 @@ def road_triangles(surface: Surface) -> np.ndarray:
     """(T, 3, 3) m, the asphalt as triangles whose corners lie on the road."""
     triangles = shapely.get_parts(shapely.constrained_delaunay_triangles(surface.pavement.segmentize(15.0)))
     corners = np.array([np.array(triangle.exterior.coords)[:3] for triangle in triangles])  # (T, 3, 2)
-    area = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     corners[area < 0] = corners[area < 0][:, ::-1]  # counter-clockwise seen from above
     unique, inverse = np.unique(corners.reshape(-1, 2), axis=0, return_inverse=True)
     return surface.lifted(unique)[inverse.reshape(-1)].reshape(-1, 3, 3)
