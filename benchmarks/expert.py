@@ -62,7 +62,7 @@ def episodes(towns: list[str], routes: int, scenarios: list[str | None], seed: i
             scenario=scenarios[k % len(scenarios)],
             weather=WEATHERS[k % len(WEATHERS)],
             seed=seed + k,
-        )  # fmt: skip
+        )
         for town in towns
         for k in range(routes)
     ]
@@ -85,9 +85,8 @@ def print_table(scores: list[EpisodeScore], reports: list[dict]) -> None:
         print(f"{name:34s} {len(own):6d} {sum(s.success for s in own):8d} {free:13d} {mean:14.1f}")
     clean = sum(not s.collided and s.route_completion >= 100.0 for s in scores)
     print(f"finished without a collision: {clean} of {len(scores)}")
-    print(
-        f"plan(): mean {np.mean([r['plan_ms'][0] for r in reports]):.2f} ms, p99 {np.max([r['plan_ms'][1] for r in reports]):.2f} ms (worst drive)"
-    )
+    mean, worst = np.mean([r["plan_ms"][0] for r in reports]), np.max([r["plan_ms"][1] for r in reports])
+    print(f"plan(): mean {mean:.2f} ms, p99 of the slowest drive {worst:.2f} ms")
 
 
 def main() -> None:

@@ -148,7 +148,7 @@ class LateralPlanner:
             elif a < s - 2.0:
                 if velocity > speed and a + (velocity - speed) * _time_to(max(begin - s, 0.0) + 10.0, speed) > s - 8.0:
                     return False
-            elif abs(velocity) <= STANDING and begin < a < end + 8.0 or velocity > STANDING and a < s + 9.0:
+            elif (abs(velocity) <= STANDING and begin < a < end + 8.0) or (velocity > STANDING and a < s + 9.0):
                 return False
         return True
 

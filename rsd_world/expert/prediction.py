@@ -73,15 +73,15 @@ def _travel(speed: float, braking: bool, room: float) -> np.ndarray:
     free = speed * TIMES
     if braking:
         stop = speed / BRAKING
-        free = np.where(TIMES < stop, speed * TIMES - 0.5 * BRAKING * TIMES**2, 0.5 * speed * stop)
+        free = np.where(stop > TIMES, speed * TIMES - 0.5 * BRAKING * TIMES**2, 0.5 * speed * stop)
     return np.minimum(free, max(room, 0.0)) if speed**2 / 10.0 < room else free
 
 
 def _path_from(position: np.ndarray, actor: ActorState, path: np.ndarray) -> np.ndarray:
     """The intended path moved sideways onto the actor, prolonged straight past its end."""
-    direction = np.array([np.cos(actor.yaw), np.sin(actor.yaw)])
+    direction = actor.velocity / max(float(np.hypot(*actor.velocity)), 0.1)
     if len(path) < 2:
-        return np.stack([position, position + 60.0 * actor.velocity / max(np.hypot(*actor.velocity), 0.1)])
+        return np.stack([position, position + 60.0 * direction])
     nearest = int(((path[:8] - position) ** 2).sum(axis=1).argmin())
     ahead = path[nearest:] + (position - path[nearest]) * np.exp(-0.1 * np.arange(len(path) - nearest))[:, None]
     keep = (ahead - position) @ direction > 0.3

@@ -174,9 +174,9 @@ class SpeedPlanner:
             begin -= 1
         s = float(met.low[begin : last + 1].min()) - CROSSING_GAP
         until = float(TIMES[last]) + 0.3 if last + 1 < len(TIMES) else math.inf
-        if junction.hold_before_entry and junction.entry is not None and junction.entry < s < junction.exit + 2.0:
-            if junction.entry > self._half - 0.5:
-                s = junction.entry - LINE_GAP
+        entry = junction.entry
+        if entry is not None and junction.hold_before_entry and self._half - 0.5 < entry < s < junction.exit + 2.0:
+            s = entry - LINE_GAP
         kind = met.prediction.actor.kind.value
         return Hold(s, until, f"giving way to {kind}", met.prediction.actor.id)
 

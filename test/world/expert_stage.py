@@ -11,7 +11,7 @@ from rsd_world.dynamics import EgoDynamics
 from rsd_world.roads.routes import town_routes
 from rsd_world.roads.towns import load_town
 from rsd_world.route_tracker import RouteTracker
-from rsd_world.state import ActorState, LightState, Snapshot
+from rsd_world.state import ActorKind, ActorState, LightState, Snapshot
 
 
 class Stage:
@@ -38,6 +38,8 @@ class Stage:
         position, yaw = self.tracker.pose(s, lateral)
         c, n = np.cos(yaw), np.sin(yaw)
         velocity = np.array([along * c - aside * n, along * n + aside * c])
+        if kind is ActorKind.PEDESTRIAN and velocity.any():
+            yaw = np.arctan2(velocity[1], velocity[0])
         actor = ActorState(len(self.actors) + 1, kind, position, yaw + turn, size, velocity, **state)
         self.actors.append(actor)
         self._snap()

@@ -1,0 +1,218 @@
+"""The expert on a bare stage: it keeps its route, comes back to it from anywhere, and gives way to what it must."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from expert_stage import Stage
+
+from rsd_world.actors.boxes import box_corners_2d, boxes_overlap
+from rsd_world.expert.expert import Expert
+from rsd_world.state import ActorKind, LightState
+
+WALKER = (0.45, 0.55, 1.75)
+
+
+def touches(stage):
+    ego = stage.snapshot.ego
+    box = box_corners_2d(ego.position[None, :2], np.array([ego.yaw]), np.array([ego.size[:2]]))[0]
+    others = [
+        box_corners_2d(a.position[None, :2], np.array([a.yaw]), np.array([a.size[:2]])) for a in stage.snapshot.actors
+    ]
+    return bool(others) and bool(boxes_overlap(box, np.concatenate(others)).any())
+
+
+def drive(stage, seconds, expert=None, until=lambda stage: False):
+    """Drive on; returns speeds, lateral offsets, reasons, and whether anything was touched."""
+    expert = expert or Expert(stage)
+    speeds, laterals, reasons, touched = [], [], [], False
+    for _ in range(int(seconds / 0.1)):
+        plan = expert.plan()
+        stage.step(plan.control)
+        speeds.append(stage.snapshot.ego.speed)
+        laterals.append(stage.tracker.lateral)
+        reasons.append(plan.reason)
+        touched |= touches(stage)
+        if until(stage):
+            break
+    return np.array(speeds), np.array(laterals), reasons, touched
+
+
+def straight(stage, length=60.0):
+    """Arc length at which the longest stretch without a junction or a bend begins."""
+    from rsd_world.expert.route_reference import RouteReference
+
+    ref = RouteReference(stage.town, stage.route)
+    bend = np.abs(np.gradient(ref.yaw))
+    for s in range(5, int(ref.end - length)):
+        part = slice(s, s + int(length))
+        single = not (ref.left_same[part].any() or ref.right_same[part].any()) and ref.left_opposite[part].all()
+        if single and not ref.in_junction[part].any() and bend[part].max() < 0.01:
+            return float(s)
+    pytest.fail(f"route {stage.route} has no straight stretch of {length} m")
+
+
+@pytest.fixture
+def open_road():
+    for route in range(20):
+        stage = Stage("alder", route=route)
+        try:
+            s = straight(stage, 75.0)
+        except pytest.fail.Exception:
+            continue
+        stage.place_ego(s, speed=6.0)
+        return stage, s
+    raise AssertionError("no route of alder is straight for 75 m")
+
+
+@pytest.mark.parametrize("town", ["alder", "birch"])
+@pytest.mark.parametrize("route", [0, 1, 2])
+def test_an_empty_route_is_driven_to_its_end_within_half_a_metre(town, route):
+    stage = Stage(town, route=route)
+    _, laterals, _, _ = drive(stage, 90.0, until=lambda s: s.progress >= 1.0)
+    assert stage.progress == 1.0
+    assert np.abs(laterals).max() < 0.5
+
+
+def test_accelerations_stay_comfortable_on_an_empty_route():
+    stage = Stage("alder", route=3)
+    expert, longitudinal, lateral = Expert(stage), [], []
+    for _ in range(250):
+        stage.step(expert.plan().control)
+        longitudinal.append(stage.snapshot.ego.acceleration)
+        lateral.append(stage.snapshot.ego.lateral_acceleration)
+    assert min(longitudinal) > -4.05
+    assert max(longitudinal) < 2.4
+    assert np.abs(lateral).max() < 4.0
+
+
+@pytest.mark.parametrize(("lateral", "turn"), [(2.5, 0.0), (-2.0, 0.5), (1.0, -0.9), (0.0, 1.6), (3.5, 0.3)])
+def test_it_comes_back_to_the_route_from_beside_it_and_from_a_wrong_heading(open_road, lateral, turn):
+    stage, s = open_road
+    stage.place_ego(s, lateral, turn, speed=4.0)
+    _, laterals, _, _ = drive(stage, 12.0)
+    assert abs(laterals[-1]) < 0.3
+    assert np.abs(laterals).max() < abs(lateral) + 6.0
+
+
+def test_planning_changes_nothing_in_the_world_and_the_plan_is_six_finite_points_ahead(open_road):
+    stage, _ = open_road
+    stage.add_actor(ActorKind.CAR, 60.0, 3.5, along=-5.0)
+    before = stage.snapshot
+    plan = Expert(stage).plan()
+    assert stage.snapshot is before
+    assert plan.trajectory.shape == (6, 2)
+    assert np.isfinite(plan.trajectory).all()
+    assert (np.diff(plan.trajectory[:, 0]) > 0.0).all()
+    assert plan.trajectory[1, 0] == pytest.approx(6.5, abs=1.5)
+
+
+def test_the_plan_is_what_is_then_driven(open_road):
+    stage, _ = open_road
+    expert = Expert(stage)
+    plan, ego = expert.plan(), stage.snapshot.ego
+    drive(stage, 3.0, expert)
+    delta = stage.snapshot.ego.position[:2] - ego.position[:2]
+    cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
+    driven = np.array([delta[0] * cos + delta[1] * sin, delta[1] * cos - delta[0] * sin])
+    assert driven == pytest.approx(plan.trajectory[-1], abs=2.0)
+
+
+def test_it_follows_a_slower_car_at_its_speed_without_touching_it(open_road):
+    stage, s = open_road
+    stage.add_actor(ActorKind.CAR, s + 25.0, 0.0, along=4.0)
+    speeds, _, reasons, touched = drive(stage, 9.0)
+    assert not touched
+    assert speeds[-1] == pytest.approx(4.0, abs=0.6)
+    assert "keeping distance" in reasons
+
+
+def test_it_stops_behind_a_car_that_stands_in_traffic(open_road):
+    stage, s = open_road
+    stage.add_actor(ActorKind.CAR, s + 35.0, 0.0)
+    speeds, laterals, _, touched = drive(stage, 12.0)
+    assert not touched
+    assert speeds[-1] < 0.1
+    assert 1.0 < s + 35.0 - stage.tracker.s - 2.45 - 2.25 < 4.0
+    assert np.abs(laterals).max() < 0.4
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_it_lets_a_walker_cross_and_drives_on(open_road, side):
+    stage, s = open_road
+    stage.add_actor(ActorKind.PEDESTRIAN, s + 26.0, side * 6.0, WALKER, aside=-side * 1.6)
+    speeds, _, _, touched = drive(stage, 14.0)
+    assert not touched
+    assert speeds.min() < 5.5
+    assert speeds[-1] > 5.0
+
+
+def test_it_passes_a_parked_car_when_the_other_lane_is_free_and_returns(open_road):
+    stage, s = open_road
+    stage.add_actor(ActorKind.CAR, s + 32.0, -0.6, parked=True)
+    _, laterals, reasons, touched = drive(stage, 14.0)
+    assert not touched
+    assert laterals.max() > 1.0
+    assert abs(laterals[-1]) < 0.4
+    assert "passing an obstacle" in reasons
+
+
+def test_it_waits_behind_a_parked_car_while_traffic_comes_the_other_way(open_road):
+    stage, s = open_road
+    stage.add_actor(ActorKind.CAR, s + 30.0, -0.3, parked=True)
+    lane = stage.town.lanes.lanes[stage.tracker.lane]
+    width = float(lane.widths[0])
+    for gap in (40.0, 55.0, 70.0):
+        stage.add_actor(ActorKind.CAR, s + 30.0, width, along=-7.0, turn=np.pi)
+        position, _ = stage.tracker.pose(s + 30.0, width)
+        direction = stage.actors[-1].velocity / 7.0
+        from dataclasses import replace
+
+        stage.actors[-1] = replace(stage.actors[-1], position=position - np.array([*direction, 0.0]) * (gap - 30.0))
+    stage._snap()
+    _, _, reasons, touched = drive(stage, 26.0)
+    assert not touched
+    assert "waiting for a gap to pass" in reasons
+    assert stage.tracker.s > s + 40.0
+
+
+def test_it_stops_before_a_red_light_and_goes_at_green():
+    stage = Stage("alder", route=0, lights=LightState.RED)
+    for route in range(1, 12):
+        expert = Expert(stage)
+        lines = [line for line in expert._reference.stop_lines if line.light is not None and line.s > 40.0]
+        if lines:
+            break
+        stage = Stage("alder", route=route, lights=LightState.RED)
+    stage.place_ego(lines[0].s - 40.0, speed=8.0)
+    speeds, _, reasons, _ = drive(stage, 12.0, expert)
+    assert speeds[-1] < 0.1
+    assert reasons[-1] == "red light"
+    front = stage.tracker.s + 2.45
+    assert lines[0].s - 3.5 < front < lines[0].s
+    stage.lights = dict.fromkeys(stage.lights, LightState.GREEN)
+    stage._snap()
+    assert drive(stage, 5.0, expert)[0][-1] > 3.0
+
+
+def test_it_stops_once_at_a_stop_sign_and_drives_on():
+    for route in range(12):
+        stage = Stage("alder", route=route)
+        expert = Expert(stage)
+        lines = [line for line in expert._reference.stop_lines if line.sign is not None and line.s > 40.0]
+        if lines:
+            break
+    stage.place_ego(lines[0].s - 40.0, speed=8.0)
+    speeds, _, _, _ = drive(stage, 20.0, expert, until=lambda st: st.tracker.s > lines[0].s + 5.0)
+    assert speeds.min() < 0.1
+    assert stage.tracker.s > lines[0].s
+
+
+def test_it_moves_right_and_slows_down_for_an_emergency_vehicle_behind(open_road):
+    stage, s = open_road
+    stage.place_ego(s + 30.0, speed=6.0)
+    stage.add_actor(ActorKind.AMBULANCE, s, 0.0, (5.9, 2.05, 2.6), along=9.0, siren=True)
+    speeds, laterals, reasons, _ = drive(stage, 2.5)
+    assert laterals.min() < -0.3
+    assert speeds[-1] < 6.5
+    assert "making room for an emergency vehicle" in reasons
