@@ -38,8 +38,8 @@ class CvBridge:
 
         Raises CvBridgeError for an encoding it does not know, sizes that disagree, or a conversion that makes no sense.
         """
-        kind, channels = _encoding(img_msg.encoding)
-        kind = np.dtype(kind).newbyteorder(">" if img_msg.is_bigendian else "<")
+        element, channels = _encoding(img_msg.encoding)
+        kind = np.dtype(element).newbyteorder(">" if img_msg.is_bigendian else "<")
         row = img_msg.width * channels * kind.itemsize
         if img_msg.step < row or len(img_msg.data) < img_msg.step * img_msg.height:
             raise CvBridgeError(
@@ -49,7 +49,7 @@ class CvBridge:
         data = np.frombuffer(img_msg.data, np.uint8, img_msg.step * img_msg.height)
         rows = data.reshape(img_msg.height, img_msg.step)[:, :row]
         shape = (img_msg.height, img_msg.width) if channels == 1 else (img_msg.height, img_msg.width, channels)
-        image = rows.view(kind).reshape(shape)
+        image: np.ndarray = rows.view(kind).reshape(shape)
         return _convert_color(image, img_msg.encoding, desired_encoding)
 
     def cv2_to_imgmsg(self, cvim: np.ndarray, encoding: str = "passthrough", header: Header | None = None) -> Image:

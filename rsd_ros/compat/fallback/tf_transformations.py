@@ -9,7 +9,10 @@ import numpy as np
 from transforms3d import affines, euler, quaternions
 
 
-def _wxyz(quaternion: Sequence[float]) -> np.ndarray:
+Vector = Sequence[float] | np.ndarray
+
+
+def _wxyz(quaternion: Vector) -> np.ndarray:
     x, y, z, w = quaternion
     return np.array([w, x, y, z], dtype=float)
 
@@ -27,7 +30,7 @@ def quaternion_from_euler(ai: float, aj: float, ak: float, axes: str = "sxyz") -
     return _xyzw(euler.euler2quat(ai, aj, ak, axes))
 
 
-def euler_from_quaternion(quaternion: Sequence[float], axes: str = "sxyz") -> tuple[float, float, float]:
+def euler_from_quaternion(quaternion: Vector, axes: str = "sxyz") -> tuple[float, float, float]:
     """A quaternion to roll, pitch, yaw (for the default axes)."""
     return euler.quat2euler(_wxyz(quaternion), axes)
 
@@ -42,7 +45,7 @@ def euler_from_matrix(matrix: np.ndarray, axes: str = "sxyz") -> tuple[float, fl
     return euler.mat2euler(np.asarray(matrix)[:3, :3], axes)
 
 
-def quaternion_matrix(quaternion: Sequence[float]) -> np.ndarray:
+def quaternion_matrix(quaternion: Vector) -> np.ndarray:
     """A quaternion to a (4, 4) rotation."""
     return _affine(quaternions.quat2mat(_wxyz(quaternion)))
 
@@ -52,17 +55,17 @@ def quaternion_from_matrix(matrix: np.ndarray) -> np.ndarray:
     return _xyzw(quaternions.mat2quat(np.asarray(matrix)[:3, :3]))
 
 
-def quaternion_multiply(quaternion1: Sequence[float], quaternion0: Sequence[float]) -> np.ndarray:
+def quaternion_multiply(quaternion1: Vector, quaternion0: Vector) -> np.ndarray:
     """The rotation quaternion0 followed by quaternion1."""
     return _xyzw(quaternions.qmult(_wxyz(quaternion1), _wxyz(quaternion0)))
 
 
-def quaternion_inverse(quaternion: Sequence[float]) -> np.ndarray:
+def quaternion_inverse(quaternion: Vector) -> np.ndarray:
     """The opposite rotation."""
     return _xyzw(quaternions.qinverse(_wxyz(quaternion)))
 
 
-def quaternion_slerp(quat0: Sequence[float], quat1: Sequence[float], fraction: float) -> np.ndarray:
+def quaternion_slerp(quat0: Vector, quat1: Vector, fraction: float) -> np.ndarray:
     """Between two rotations along the shortest way, fraction 0 .. 1."""
     start, end = (np.asarray(q, dtype=float) / np.linalg.norm(q) for q in (quat0, quat1))
     cosine = float(start @ end)
@@ -73,7 +76,7 @@ def quaternion_slerp(quat0: Sequence[float], quat1: Sequence[float], fraction: f
     return (np.sin((1 - fraction) * angle) * start + np.sin(fraction * angle) * end) / np.sin(angle)
 
 
-def translation_matrix(direction: Sequence[float]) -> np.ndarray:
+def translation_matrix(direction: Vector) -> np.ndarray:
     """A (4, 4) translation by `direction`."""
     return affines.compose(direction, np.eye(3), np.ones(3))
 
