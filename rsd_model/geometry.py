@@ -127,7 +127,7 @@ def lidar_to_base_vectors(vectors: np.ndarray) -> np.ndarray:
 
 def base_to_vad_yaw(yaw: np.ndarray) -> np.ndarray:
     """Heading in base_link to the yaw that VAD stores in its boxes (zoo prepare_B2D.py: -yaw_in_lidar - pi/2)."""
-    return wrap_angle(-(np.asarray(yaw) + np.pi / 2.0) - np.pi / 2.0)
+    return np.asarray(wrap_angle(-(np.asarray(yaw) + np.pi / 2.0) - np.pi / 2.0))
 
 
 def vad_to_base_yaw(yaw: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ from functools import reduce
 import numpy as np
 from transforms3d import affines, euler, quaternions
 
-
 Vector = Sequence[float] | np.ndarray
 
 
