@@ -75,7 +75,7 @@ class LateralPlanner:
             self._shift(offset, first, s, blockage, shift)
             reason = "passing an obstacle"
         self._committed = frozenset().union(*(b.actors for b in passing)) if passing else frozenset()
-        if not passing and (pull := self._pull_over(s, predictions)) is not None:
+        if not passing and (pull := self._make_room(s, lateral, predictions)) is not None:
             offset[:] = pull
             reason = "making room for an emergency vehicle"
         return LateralPlan(offset, first, wait, tuple(passing), reason)
@@ -165,14 +165,31 @@ class LateralPlanner:
         stronger = np.abs(wanted) > np.abs(offset)
         offset[stronger] = wanted[stronger]
 
-    def _pull_over(self, s: float, predictions: list[Prediction]) -> float | None:
-        """Offset to the right while an emergency vehicle comes from behind, None without one."""
-        if siren_behind(self._reference, s, predictions) is None:
+    def _make_room(self, s: float, lateral: float, predictions: list[Prediction]) -> float | None:
+        """Offset while an emergency vehicle comes from behind: the next lane, or the right edge. None without one."""
+        siren, ref = siren_behind(self._reference, s, predictions), self._reference
+        if siren is None:
             return None
-        index = min(int(s) + 5, len(self._reference.half_width) - 1)
-        if self._reference.in_junction[max(int(s) - 2, 0) : index + 8].any():
+        index = min(int(s) + 5, len(ref.half_width) - 1)
+        if ref.in_junction[max(int(s) - 2, 0) : index + 8].any():
             return None
-        return -max(float(self._reference.half_width[index]) - self._half_width - 0.15, 0.0)
+        others = [p for p in predictions if p is not siren]
+        for width, sign in ((ref.right_same[index], -1.0), (ref.left_same[index], 1.0)):
+            shift = sign * (float(ref.half_width[index]) + 0.5 * float(width))
+            if width > 0.0 and (sign * lateral > 1.0 or self._lane_is_free(s, shift, others)):
+                return shift
+        return -max(float(ref.half_width[index]) - self._half_width - 0.15, 0.0)
+
+    def _lane_is_free(self, s: float, shift: float, predictions: list[Prediction]) -> bool:
+        """Nobody is beside the ego at that offset, nor comes up there within three seconds."""
+        if not predictions:
+            return True
+        places = np.stack([p.actor.position[:2] for p in predictions])
+        along, aside = self._reference.project_many(places, max(int(s) - 40, 0), int(s) + 40)
+        ahead = along - s
+        speeds = np.array([p.speed for p in predictions])
+        beside = np.abs(aside - shift) < 1.6 + np.array([0.5 * p.actor.size[1] for p in predictions])
+        return not (beside & (ahead < 9.0) & (ahead + 3.0 * np.maximum(speeds - 4.0, 0.0) > -8.0)).any()
 
 
 STANDING = 0.5  # m/s

@@ -133,7 +133,8 @@ def _assess(scene: _Scene, prediction: Prediction, occupancy: Occupancy | None) 
         risk = _conflict_risk(scene, occupancy)
     elif steps_out:
         gap = max(place - scene.half_length, 0.0)
-        risk = 0.55 * math.exp(-gap / 22.0)
+        aside_left = max(abs(aside) - scene.half_width, 0.0)
+        risk = 0.55 * math.exp(-gap / 22.0 - aside_left / (5.0 if prediction.standing else 12.0))
     else:
         risk = _passing_risk(scene, prediction)
     hidden = _hidden(scene, prediction)
@@ -141,7 +142,7 @@ def _assess(scene: _Scene, prediction: Prediction, occupancy: Occupancy | None) 
     if actor.siren and not prediction.standing:
         risk = max(risk, 0.45 * math.exp(-max(abs(place) - 10.0, 0.0) / 40.0))
     risk = 1.0 - (1.0 - min(risk, 0.98)) ** weight
-    crosses = occupancy is not None or steps_out
+    crosses = steps_out or (occupancy is not None and not _follows(scene, occupancy))
     return RiskAssessment(
         actor.id, round(float(risk), 4), crosses, _cause(scene, prediction, occupancy, steps_out, hidden, place, aside)
     )
@@ -151,7 +152,7 @@ def _conflict_risk(scene: _Scene, occupancy: Occupancy) -> float:
     """From the braking that avoids it, and from how closely the two miss each other in time."""
     now_inside = bool(occupancy.inside[0])
     first = int(np.isfinite(occupancy.low).argmax())
-    if occupancy.center[0] < -scene.half_length and occupancy.angle < 0.8:
+    if _follows(scene, occupancy):
         return _follower_risk(scene, occupancy)
     gap = max(float(occupancy.low[first]) - scene.half_length, 0.2)
     closing = scene.speed - occupancy.speed if occupancy.angle < 0.8 or occupancy.angle > 2.4 else scene.speed
@@ -164,10 +165,14 @@ def _conflict_risk(scene: _Scene, occupancy: Occupancy) -> float:
     return _squash(needed / HARDEST_BRAKING, 0.15) * math.exp(-((miss / 2.2) ** 2))
 
 
+def _follows(scene: _Scene, occupancy: Occupancy) -> bool:
+    return bool(occupancy.center[0] < -scene.half_length and occupancy.angle < 0.8)
+
+
 def _follower_risk(scene: _Scene, occupancy: Occupancy) -> float:
-    gap = max(-float(occupancy.high[0]) - scene.half_length, 0.3) if occupancy.inside[0] else 5.0
+    gap = max(-float(occupancy.center[0]) - 2.0 * scene.half_length, 0.3)
     closing = max(occupancy.speed - scene.speed, 0.0)
-    return min(0.06 + 0.2 * closing**2 / (2.0 * gap) / HARDEST_BRAKING, 0.4)
+    return min(0.03 + 0.3 * closing**2 / (2.0 * gap) / HARDEST_BRAKING, 0.4)
 
 
 def _squash(share: float, floor: float) -> float:
@@ -245,7 +250,7 @@ def _cause(
         return f"{name} with its siren on comes from behind, {where}"
     if occupancy is None:
         if steps_out:
-            return f"{name} about to cross the ego's way {where}{veil}"
+            return f"{name} {'waiting' if prediction.standing else 'about'} to cross the ego's way {where}{veil}"
         return f"{name} {'standing' if prediction.standing else 'moving'} beside the ego's way {where}"
     if prediction.standing:
         door = " with its door open" if actor.door_open > 0.05 else ""
