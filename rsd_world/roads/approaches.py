@@ -51,5 +51,6 @@ def _approach(graph: LaneGraph, junction: int, road: int, lanes: list[int]) -> A
     outer = graph.lanes[ordered[-1]]
     turns = frozenset(graph.lanes[to].turn for lane in lanes for to in graph.lanes[lane].successors)
     return Approach(
-        junction, road, tuple(ordered), outer.points[-1], float(outer.headings[-1]), float(outer.widths[-1]) / 2.0, turns,
+        junction, road, tuple(ordered), outer.points[-1], float(outer.headings[-1]),
+        float(outer.widths[-1]) / 2.0, turns,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Recipe of our own towns: `python -m rsd_world.roads.generate alder birch` writes maps/<name>.xodr and maps/<name>.npz.
+"""Recipe of our own towns: `python -m rsd_world.roads.generate` writes maps/<name>.xodr and maps/<name>.npz.
 
 Needs the packages of the `[opendrive]` extra; what it writes runs without them.
 """
@@ -31,7 +31,10 @@ def generate(name: str, folder: Path = MAPS) -> None:
     layout = LAYOUTS[name]()
     path = folder / f"{name}.xodr"
     write_opendrive(plan_streets(layout), path)
-    save_town(import_town(path, seed=layout.seed, style=layout.scenery, sidewalk_width=layout.sidewalk_width), path.with_suffix(".npz"))
+    save_town(
+        import_town(path, seed=layout.seed, style=layout.scenery, sidewalk_width=layout.sidewalk_width),
+        path.with_suffix(".npz"),
+    )
 
 
 def write_opendrive(plan: StreetPlan, path: Path) -> None:
@@ -147,7 +150,9 @@ def _centre_mark(street: Street) -> xodr.Lane:
     if street.lanes > 1:
         lane.add_roadmark(_mark(xodr.RoadMarkType.solid_solid, xodr.LaneChange.none))
     else:
-        lane.add_roadmark(_mark(xodr.RoadMarkType.broken if street.speed <= 40 else xodr.RoadMarkType.solid, xodr.LaneChange.none))
+        lane.add_roadmark(
+            _mark(xodr.RoadMarkType.broken if street.speed <= 40 else xodr.RoadMarkType.solid, xodr.LaneChange.none)
+        )
     return lane
 
 
@@ -228,7 +233,9 @@ def _signal_type(plan: StreetPlan, node: str, street: int) -> str | None:
 
 def _is_minor(plan: StreetPlan, node: str, street: int) -> bool:
     """No way straight on leads from this street: it is the stem of the T."""
-    mine = [connection for connection in plan.connections if connection.node == node and connection.entry.street == street]
+    mine = [
+        connection for connection in plan.connections if connection.node == node and connection.entry.street == street
+    ]
     return not any(_goes_straight(connection) for connection in mine)
 
 
@@ -246,5 +253,3 @@ def main(names: list[str]) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1:])
-
-

@@ -59,7 +59,8 @@ def alder() -> Layout:
     }  # fmt: skip
     streets = (
         Street("M0", "M1", 2, 50, ((-185, 62),)), Street("M1", "M2", 2), Street("M2", "Q", 2), Street("Q", "M3", 2),
-        Street("L0", "L1", 1, 40, ((-180, -100),), parking=True), Street("L1", "L2", 1, 40, ((-25, -76),), parking=True),
+        Street("L0", "L1", 1, 40, ((-180, -100),), parking=True),
+        Street("L1", "L2", 1, 40, ((-25, -76),), parking=True),
         Street("L2", "Q2", 1, 40), Street("Q2", "L3", 1, 40, ((200, -102),), parking=True),
         Street("M0", "N1", 1, 50, ((-262, 120), (-205, 178)), start_heading=90, end_heading=0),
         Street("N1", "N2", 1, 40, ((-30, 188),), parking=True),
@@ -89,7 +90,7 @@ def birch() -> Layout:
     }  # fmt: skip
     narrow = 3.25
     streets = (
-        *(_ring_street(a, b, ring) for a, b in (("A", "F"), ("F", "E"), ("E", "D"), ("D", "C"), ("C", "B"), ("B", "A"))),
+        *(_ring_street(a, b, ring) for a, b in ("AF", "FE", "ED", "DC", "CB", "BA")),
         Street("K", "A", 1, 30, ((8, 50),), True, 90, 90, narrow), Street("K", "C", 1, 30, (), True, -30, -30, narrow),
         Street("K", "E", 1, 30, (), True, 210, 210, narrow),
         Street("A", "OA", 1, 40, ((-8, 165),), True, 90, 80, narrow),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,12 @@ class ImportedRoads:
     strips: tuple[Strip, ...]
 
 
+class _Neighbours(NamedTuple):
+    left: int
+    right: int
+    opposite: int
+
+
 def import_roads(source: OpenDriveMap) -> ImportedRoads:
     """Sample all driving lanes about 1 m apart and link them; raises OpenDriveError, or ImportError without `carla`."""
     carla_map = _carla_map(source)
@@ -66,7 +72,9 @@ def _carla_map(source: OpenDriveMap) -> Any:
     try:
         import carla
     except ImportError as error:
-        raise ImportError("importing OpenDRIVE needs the `carla` and `shapely` packages: pip install 'rsd[opendrive]'") from error
+        raise ImportError(
+            "importing OpenDRIVE needs the `carla` and `shapely` packages: pip install 'rsd[opendrive]'"
+        ) from error
     try:
         return carla.Map(source.name, source.text)
     except RuntimeError as error:
@@ -149,9 +157,10 @@ def _link(lanes: dict[LaneKey, Lane], ends: dict[LaneKey, Any], source: OpenDriv
     return tuple(
         replace(
             whole[key], id=i, points=_closed(whole[key].points, [whole[kept[to]] for to in successors[key]]),
-            successors=tuple(successors[key]), predecessors=tuple(sorted(predecessors[i])), **neighbours[key],
-            left_change=lanes[key].left_change and neighbours[key]["left"] >= 0,
-            right_change=lanes[key].right_change and neighbours[key]["right"] >= 0,
+            successors=tuple(successors[key]), predecessors=tuple(sorted(predecessors[i])),
+            left=neighbours[key].left, right=neighbours[key].right, opposite=neighbours[key].opposite,
+            left_change=lanes[key].left_change and neighbours[key].left >= 0,
+            right_change=lanes[key].right_change and neighbours[key].right >= 0,
         )
         for key, i in number.items()
     )  # fmt: skip
@@ -211,7 +220,7 @@ def _closed(points: np.ndarray, following: list[Lane]) -> np.ndarray:
     return points
 
 
-def _neighbours(source: OpenDriveMap, number: dict[LaneKey, int]) -> dict[LaneKey, dict[str, int]]:
+def _neighbours(source: OpenDriveMap, number: dict[LaneKey, int]) -> dict[LaneKey, _Neighbours]:
     found = {}
     for section in source.sections:
         here = {lane_id: number.get((section.road, section.index, lane_id), -1) for lane_id in section.lane_types}
@@ -222,5 +231,5 @@ def _neighbours(source: OpenDriveMap, number: dict[LaneKey, int]) -> dict[LaneKe
             facing = [other for other in here if other * side < 0 and here[other] >= 0]
             opposite = here[min(facing, key=abs)] if facing else -1
             left, right = here.get(lane_id - side, -1), here.get(lane_id + side, -1)
-            found[(section.road, section.index, lane_id)] = {"left": left, "right": right, "opposite": opposite}
+            found[(section.road, section.index, lane_id)] = _Neighbours(left, right, opposite)
     return found

@@ -21,9 +21,9 @@ SIDEWALK_WIDTH = 3.0  # m
 def import_town(path: str | Path, seed: int = 0, style: str = "brick", sidewalk_width: float = SIDEWALK_WIDTH) -> Town:
     """Import an `.xodr`. Same file, same seed: same town.
 
-    Lights and stop signs come from the file's signals, else from the shape of its junctions (`controlled_approaches`). Sidewalks
-    follow the edges of the asphalt; buildings, trees and lamps are placed by seed. Raises FileNotFoundError, OpenDriveError,
-    or ImportError where the `[opendrive]` extra is missing.
+    Lights and stop signs come from the file's signals, else from the shape of its junctions
+    (`controlled_approaches`). Sidewalks follow the edges of the asphalt; buildings, trees and lamps are placed by
+    seed. Raises FileNotFoundError, OpenDriveError, or ImportError where the `[opendrive]` extra is missing.
     """
     if style not in STYLES:
         raise ValueError(f"no building style {style!r}; there are {', '.join(STYLES)}")

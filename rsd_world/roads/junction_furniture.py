@@ -1,4 +1,4 @@
-"""Traffic lights, stop signs and crossings, from the file's signals or, without any, from the shape of the junctions."""
+"""Traffic lights, stop signs and crossings: from the file's signals, else from the shape of the junctions."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def controlled_approaches(
 ) -> tuple[list[Approach], list[Approach]]:
     """Approaches under a traffic light and approaches with a stop sign.
 
-    Taken from the file's signals. A file without any gets lights at junctions of four or more approaches, and a stop sign on
-    the stem of every T junction.
+    Taken from the file's signals. A file without any gets lights at junctions of four or more approaches, and a
+    stop sign on the stem of every T junction.
     """
     everything = [approach for group in approaches.values() for approach in group]
     if not source.signals:
@@ -107,7 +107,7 @@ def _off_road(at: np.ndarray, direction: np.ndarray, surface: Surface) -> np.nda
 
 def place_stop_signs(stopping: list[Approach], surface: Surface) -> tuple[StopSign, ...]:
     """A sign to the right of each stop line."""
-    signs = []
+    signs: list[StopSign] = []
     for approach in stopping:
         foot = _off_road(approach.stop[:2] + approach.right * (approach.half_width + 0.8), approach.right, surface)
         facing = float(wrap_angle(approach.heading + np.pi))
@@ -121,7 +121,9 @@ def place_crossings(approaches: dict[int, list[Approach]], surface: Surface, see
     for group in approaches.values():
         for approach in group:
             if approach.road not in surface.fast_roads:
-                found.append(_crossing(approach.stop[:2] + approach.forward * _CROSSING_SETBACK, approach.right, surface))
+                found.append(
+                    _crossing(approach.stop[:2] + approach.forward * _CROSSING_SETBACK, approach.right, surface)
+                )
     found += _mid_block(surface, np.random.default_rng(seed))
     return _apart([crossing for crossing in found if crossing is not None])
 
@@ -154,10 +156,10 @@ def _mid_block(surface: Surface, rng: np.random.Generator) -> list[Crossing | No
 
 def _crossing(middle: np.ndarray, right: np.ndarray, surface: Surface) -> Crossing | None:
     """From sidewalk to sidewalk through `middle`, or None where one is missing."""
-    ends = [_on_sidewalk(middle, right * side, surface) for side in (1.0, -1.0)]
-    if ends[0] is None or ends[1] is None:
+    near, far = _on_sidewalk(middle, right, surface), _on_sidewalk(middle, -right, surface)
+    if near is None or far is None:
         return None
-    start, end = surface.lifted(np.stack(ends))
+    start, end = surface.lifted(np.stack([near, far]))
     return Crossing(start, end, CROSSING_WIDTH)
 
 

@@ -85,22 +85,20 @@ class LaneGraph:
         """Search structure over all lane points, built at first use."""
         return LaneIndex(self.lanes)
 
-    def nearest(
-        self, xy: np.ndarray, yaw: float | None = None, max_distance: float = 10.0
-    ) -> LaneLocation | None:
+    def nearest(self, xy: np.ndarray, yaw: float | None = None, max_distance: float = 10.0) -> LaneLocation | None:
         """The lane place nearest to `xy` (2 or 3,) m in `map`, or None where no lane is within `max_distance` m.
 
         With `yaw` (rad) lanes of that heading are preferred: a lane the other way counts as 5 m further off (see
         `LaneIndex.query`). Use `nearest_many` for more than a few points.
         """
-        found = self.nearest_many(np.asarray(xy, float)[None, :2], None if yaw is None else np.array([yaw]), max_distance)
+        found = self.nearest_many(
+            np.asarray(xy, float)[None, :2], None if yaw is None else np.array([yaw]), max_distance
+        )
         if found.lanes[0] < 0:
             return None
         return LaneLocation(int(found.lanes[0]), float(found.s[0]), float(found.lateral[0]))
 
-    def nearest_many(
-        self, xy: np.ndarray, yaw: np.ndarray | None = None, max_distance: float = 10.0
-    ) -> NearestLanes:
+    def nearest_many(self, xy: np.ndarray, yaw: np.ndarray | None = None, max_distance: float = 10.0) -> NearestLanes:
         """`nearest` for points (N, 2) and headings (N,) at once; lane -1 where none is near enough."""
         return self.index.query(np.atleast_2d(np.asarray(xy, float))[:, :2], yaw, max_distance)
 

@@ -56,17 +56,18 @@ class LaneIndex:
         self._is_first = np.roll(self._is_last, 1)
         self._direction = np.stack([np.cos(headings), np.sin(headings)], axis=-1)
         self._by_place = cKDTree(self._xy)
-        # Squared distance in this space is d^2 + 2 w^2 (1 - cos(heading difference)): one search ranks place and heading.
+        # Squared distance here is d^2 + 2 w^2 (1 - cos(heading difference)): one search ranks place and heading.
         self._by_pose = cKDTree(np.hstack([self._xy, HEADING_WEIGHT * self._direction]))
 
     def query(self, xy: np.ndarray, yaw: np.ndarray | None, max_distance: float) -> NearestLanes:
         """Nearest lane of each point (N, 2) m in `map`.
 
-        Without `yaw` (N,) rad the smallest distance wins; with it, the smallest d^2 + 2 w^2 (1 - cos dyaw) of distance d and
-        heading difference dyaw, w = HEADING_WEIGHT.
+        Without `yaw` (N,) rad the smallest distance wins; with it, the smallest d^2 + 2 w^2 (1 - cos dyaw) of distance
+        d and heading difference dyaw, w = HEADING_WEIGHT.
         """
         candidates = self._candidates(xy, yaw)  # (N, K)
-        starts = np.concatenate([candidates, np.where(self._is_first[candidates], candidates, candidates - 1)], axis=1)
+        before = np.where(self._is_first[candidates], candidates, candidates - 1)
+        starts = np.concatenate([candidates, before], axis=1)
         starts = np.where(self._is_last[starts], starts - 1, starts)
         share, s, lateral, squared = self._project(xy, starts)
         cost = squared if yaw is None else squared + self._heading_cost(starts, yaw)

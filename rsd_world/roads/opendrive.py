@@ -119,4 +119,6 @@ def _signal(road: int, kind: str, element: ElementTree.Element) -> RoadSignal:
     lanes = (-1000, 1000)
     if validity is not None:
         lanes = (int(validity.get("fromLane", -1000)), int(validity.get("toLane", 1000)))
-    return RoadSignal(road, kind, float(element.get("s", 0.0)), element.get("orientation", "none"), (min(lanes), max(lanes)))
+    return RoadSignal(
+        road, kind, float(element.get("s", 0.0)), element.get("orientation", "none"), (min(lanes), max(lanes))
+    )

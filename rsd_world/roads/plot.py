@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 _TURN_COLORS = {Command.LEFT: "#e07b39", Command.RIGHT: "#3b7dd8", Command.STRAIGHT: "#3f9b57"}
 _HOUSE_COLORS = ("#b5651d", "#a0522d", "#c08457", "#8d6e63", "#d8c3a5", "#e3d5b8", "#cbb994", "#b7b7a4")
-_ROUTE_COLORS = {**_TURN_COLORS, Command.LANEFOLLOW: "#c2185b", Command.CHANGELANELEFT: "#ffd400", Command.CHANGELANERIGHT: "#00bcd4"}
+_ROUTE_COLORS = {
+    **_TURN_COLORS,
+    Command.LANEFOLLOW: "#c2185b",
+    Command.CHANGELANELEFT: "#ffd400",
+    Command.CHANGELANERIGHT: "#00bcd4",
+}
 
 
 def plot_town(town: Town, path: str | Path, route: Route | None = None, size: float = 16.0) -> None:
@@ -45,7 +51,10 @@ def draw_town(axes: Axes, town: Town) -> None:
     """Everything that stands still, on given axes."""
     from matplotlib.collections import LineCollection, PolyCollection
 
-    grounds = [(town.sidewalk_polygons, "#cfcac2", 1), (town.road_triangles, "#5b5e63", 2)]
+    grounds: list[tuple[Iterable[np.ndarray], str, int]] = [
+        (town.sidewalk_polygons, "#cfcac2", 1),
+        (town.road_triangles, "#5b5e63", 2),
+    ]
     for shapes, color, order in grounds:
         corners = [shape[:, :2] for shape in shapes]
         axes.add_collection(PolyCollection(corners, facecolors=color, edgecolors=color, linewidths=0.3, zorder=order))
@@ -78,12 +87,20 @@ def _outline(building: Building) -> np.ndarray:
 
 
 def _draw_props(axes: Axes, town: Town) -> None:
-    looks = {"tree": ("#4f8a4c", 30), "bush": ("#7fb069", 8), "lamp": ("#f9d56e", 5), "bench": ("#6d4c41", 5), "sign": ("#1565c0", 6)}
+    looks = {
+        "tree": ("#4f8a4c", 30),
+        "bush": ("#7fb069", 8),
+        "lamp": ("#f9d56e", 5),
+        "bench": ("#6d4c41", 5),
+        "sign": ("#1565c0", 6),
+    }
     for kind, (color, area) in looks.items():
         feet = np.array([prop.position[:2] for prop in town.props if prop.kind == kind]).reshape(-1, 2)
         axes.scatter(feet[:, 0], feet[:, 1], s=area, c=color, zorder=3.5, linewidths=0, label=f"{len(feet)} {kind}")
     spots = np.array([spot.position[:2] for spot in town.parking]).reshape(-1, 2)
-    axes.scatter(spots[:, 0], spots[:, 1], s=5, c="#90a4ae", marker="s", zorder=4, linewidths=0, label=f"{len(spots)} parking")
+    axes.scatter(
+        spots[:, 0], spots[:, 1], s=5, c="#90a4ae", marker="s", zorder=4, linewidths=0, label=f"{len(spots)} parking"
+    )
 
 
 def _draw_signals(axes: Axes, town: Town) -> None:

@@ -47,15 +47,17 @@ class _State:
 def plan_route(graph: LaneGraph, start: LaneLocation, goal: LaneLocation) -> Route:
     """The shortest route along lane centres from start to goal, with lane changes where they are allowed.
 
-    Points are about 1 m apart; a change is spread over `CHANGE_LENGTH` m. Lateral offsets of start and goal are not followed.
-    Raises NoRouteError where no way leads there, ValueError for a lane that does not exist.
+    Points are about 1 m apart; a change is spread over `CHANGE_LENGTH` m. Lateral offsets of start and goal are not
+    followed. Raises NoRouteError where no way leads there, ValueError for a lane that does not exist.
     """
     for name, place in (("start", start), ("goal", goal)):
         if not 0 <= place.lane < len(graph.lanes):
             raise ValueError(f"route {name} is on lane {place.lane}, but there are lanes 0..{len(graph.lanes) - 1}")
     legs = _search(graph, start, goal)
     if legs is None:
-        raise NoRouteError(f"no route leads from lane {start.lane} at {start.s:.1f} m to lane {goal.lane} at {goal.s:.1f} m")
+        raise NoRouteError(
+            f"no route leads from lane {start.lane} at {start.s:.1f} m to lane {goal.lane} at {goal.s:.1f} m"
+        )
     return _sample(graph, legs)
 
 
@@ -92,7 +94,10 @@ def _onward(graph: LaneGraph, state: _State) -> Iterator[tuple[float, _State]]:
     span = min(CHANGE_LENGTH, lane.length - _CHANGE_MARGIN - begin)
     if lane.junction >= 0 or span < _SHORTEST_CHANGE:
         return
-    sides = ((lane.left, lane.left_change, Command.CHANGELANELEFT), (lane.right, lane.right_change, Command.CHANGELANERIGHT))
+    sides = (
+        (lane.left, lane.left_change, Command.CHANGELANELEFT),
+        (lane.right, lane.right_change, Command.CHANGELANERIGHT),
+    )
     for neighbour, allowed, command in sides:
         if neighbour < 0 or not allowed or not _side_by_side(graph, lane.id, neighbour):
             continue
@@ -103,7 +108,7 @@ def _onward(graph: LaneGraph, state: _State) -> Iterator[tuple[float, _State]]:
 
 def _side_by_side(graph: LaneGraph, lane: int, neighbour: int) -> bool:
     a, b = graph.lanes[lane].points, graph.lanes[neighbour].points
-    return max(np.linalg.norm(a[0] - b[0]), np.linalg.norm(a[-1] - b[-1])) < _WIDEST_CHANGE
+    return bool(max(np.linalg.norm(a[0] - b[0]), np.linalg.norm(a[-1] - b[-1])) < _WIDEST_CHANGE)
 
 
 def _sample(graph: LaneGraph, legs: tuple[_Leg, ...]) -> Route:
@@ -144,13 +149,12 @@ def _even(points: np.ndarray, commands: np.ndarray, lanes: np.ndarray) -> Route:
     return Route(even, commands[source], lanes[source])
 
 
-def town_routes(
-    town: Town, count: int, seed: int, min_length: float = 200.0, max_length: float = 500.0
-) -> list[Route]:
+def town_routes(town: Town, count: int, seed: int, min_length: float = 200.0, max_length: float = 500.0) -> list[Route]:
     """`count` routes of a town, the same for the same seed; none starts or ends in a junction.
 
-    Starts and goals are drawn over all lanes, so routes turn, cross junctions and change lanes; no two share both their first
-    and their last lane until all such pairs are used. Raises NoRouteError where the town does not hold enough of them.
+    Starts and goals are drawn over all lanes, so routes turn, cross junctions and change lanes; no two share both
+    their first and their last lane until all such pairs are used. Raises NoRouteError where the town does not hold
+    enough of them.
     """
     rng = np.random.default_rng(seed)
     lanes = [lane.id for lane in town.lanes.lanes if lane.junction < 0 and lane.length >= 15.0]
@@ -168,7 +172,9 @@ def town_routes(
         seen.add(pair)
         routes.append(route)
     if len(routes) < count:
-        raise NoRouteError(f"town {town.name} gave {len(routes)} of {count} routes of {min_length:.0f} to {max_length:.0f} m")
+        raise NoRouteError(
+            f"town {town.name} gave {len(routes)} of {count} routes of {min_length:.0f} to {max_length:.0f} m"
+        )
     return routes
 
 

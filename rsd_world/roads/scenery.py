@@ -75,7 +75,12 @@ def _building_sides(line: LineString, surface: Surface) -> Iterator[float]:
 
 
 def _plots(
-    line: LineString, side: float, sidewalk: float, setbacks: tuple[float, float], style: Style, rng: np.random.Generator
+    line: LineString,
+    side: float,
+    sidewalk: float,
+    setbacks: tuple[float, float],
+    style: Style,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[np.ndarray, float, tuple[float, float]]]:
     """Centre, yaw and (length, width) of one candidate house after another along a line."""
     s = float(rng.uniform(0.0, 5.0))
@@ -110,7 +115,11 @@ def footprint(building: Building) -> Polygon:
 
 
 def place_props(
-    surface: Surface, buildings: tuple[Building, ...], crossings: tuple[Crossing, ...], style: Style, rng: np.random.Generator
+    surface: Surface,
+    buildings: tuple[Building, ...],
+    crossings: tuple[Crossing, ...],
+    style: Style,
+    rng: np.random.Generator,
 ) -> tuple[Prop, ...]:
     """Street trees and lamps on the sidewalks, benches by the houses, trees and bushes on open ground."""
     houses = shapely.STRtree([footprint(building) for building in buildings])
@@ -124,7 +133,12 @@ def place_props(
 
 
 def _street_props(
-    line: LineString, surface: Surface, corners: shapely.Geometry, houses: shapely.STRtree, style: Style, rng: np.random.Generator
+    line: LineString,
+    surface: Surface,
+    corners: shapely.Geometry,
+    houses: shapely.STRtree,
+    style: Style,
+    rng: np.random.Generator,
 ) -> Iterator[Prop]:
     inward = [-side for side in _building_sides(line, surface)]
     if len(inward) != 1:

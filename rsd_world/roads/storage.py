@@ -27,7 +27,7 @@ class MapFileError(ValueError):
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays to one compressed `.npz` at exactly `path`."""
     with open(path, "wb") as file:
-        np.savez_compressed(file, format_version=np.array(FORMAT_VERSION), **arrays)
+        np.savez_compressed(file, allow_pickle=False, format_version=np.array(FORMAT_VERSION), **arrays)
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -41,15 +41,17 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise MapFileError(f"map file {path} is not a readable .npz ({error}); import it again") from error
     version = int(arrays.get("format_version", np.array(-1)))
     if version != FORMAT_VERSION:
-        raise MapFileError(f"map file {path} has format {version}, this program reads {FORMAT_VERSION}; import it again")
+        raise MapFileError(
+            f"map file {path} has format {version}, this program reads {FORMAT_VERSION}; import it again"
+        )
     return arrays
 
 
 def pack_ragged(name: str, parts: Sequence[np.ndarray], width: int, dtype: type) -> dict[str, np.ndarray]:
     """Sequences of different length as one array `name` and its (N + 1,) offsets `name_offsets`."""
-    shape = (-1, width) if width > 1 else (-1,)
-    flat = [np.asarray(part, dtype).reshape(shape) for part in parts]
-    empty = np.zeros((0, width) if width > 1 else (0,), dtype)
+    shape: tuple[int, ...] = (-1, width) if width > 1 else (-1,)
+    flat: list[np.ndarray] = [np.asarray(part, dtype).reshape(shape) for part in parts]
+    empty: np.ndarray = np.zeros((0, width) if width > 1 else (0,), dtype)
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in flat])]).astype(np.int64)
     return {name: np.concatenate([empty, *flat]), f"{name}_offsets": offsets}
 
@@ -74,7 +76,9 @@ def field(arrays: Mapping[str, np.ndarray], name: str, source: str) -> np.ndarra
 
 def lanes_to_arrays(lanes: Sequence[Lane]) -> dict[str, np.ndarray]:
     """Lanes as flat arrays, names prefixed `lane_`."""
-    arrays = {f"lane_{name}": np.array([getattr(lane, name) for lane in lanes], dtype) for name, dtype in _SCALARS.items()}
+    arrays: dict[str, np.ndarray] = {
+        f"lane_{name}": np.array([getattr(lane, name) for lane in lanes], dtype) for name, dtype in _SCALARS.items()
+    }
     arrays |= pack_ragged("lane_points", [lane.points for lane in lanes], 3, np.float64)
     arrays |= pack_ragged("lane_widths", [lane.widths for lane in lanes], 1, np.float64)
     arrays |= pack_ragged("lane_successors", [np.array(lane.successors) for lane in lanes], 1, np.int32)
@@ -89,7 +93,9 @@ def lanes_from_arrays(arrays: Mapping[str, np.ndarray], source: str) -> tuple[La
     scalars = {name: field(arrays, f"lane_{name}", source).tolist() for name in _SCALARS}
     for name, values in [*scalars.items(), *zip(("widths", "successors", "predecessors"), ragged, strict=True)]:
         if len(values) != len(points):
-            raise MapFileError(f"{source}: lane_{name} has {len(values)} entries for {len(points)} lanes; import the map again")
+            raise MapFileError(
+                f"{source}: lane_{name} has {len(values)} entries for {len(points)} lanes; import the map again"
+            )
     lanes = []
     for i, line in enumerate(points):
         values = {name: column[i] for name, column in scalars.items()}
@@ -109,7 +115,9 @@ def check_lanes(lanes: Sequence[Lane], source: str) -> None:
     for lane in lanes:
         problem = _geometry_problem(lane) or _link_problem(lane, lanes)
         if problem:
-            raise MapFileError(f"{source}: lane {lane.id} (road {lane.road}, {lane.opendrive_lane}) {problem}; import the map again")
+            raise MapFileError(
+                f"{source}: lane {lane.id} (road {lane.road}, {lane.opendrive_lane}) {problem}; import the map again"
+            )
 
 
 def _geometry_problem(lane: Lane) -> str | None:

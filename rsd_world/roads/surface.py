@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from rsd_world.roads.import_lanes import ImportedRoads
 from rsd_world.roads.lane_graph import Lane, LaneGraph
 
-FAST_ROAD = 23.0  # m/s; roads above it get no sidewalk, crossing or parking, unless the file itself gives them a sidewalk
+FAST_ROAD = 23.0  # m/s; faster roads get no sidewalk, crossing or parking, unless the file gives them a sidewalk
 _SLIVER = 0.3  # m, gaps between lanes up to twice this are closed
 _CORNER_RADIUS = 4.0  # m, of the kerb where two roads meet
 _CORNER_REACH = 10.0  # m around a junction's lanes within which corners are rounded

@@ -84,5 +84,6 @@ class Town:
     buildings: tuple[Building, ...]
     props: tuple[Prop, ...]
     parking: tuple[ParkingSpot, ...]
-    road_triangles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3, 3)))  # (T, 3, 3) m, asphalt: lanes, parking, junctions
+    # (T, 3, 3) m, map: all asphalt (lanes, parking, junctions), counter-clockwise seen from above
+    road_triangles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3, 3)))
     style: str = "brick"  # look of the buildings, name among `rsd_world.roads.scenery.STYLES`

@@ -32,7 +32,11 @@ _POLYLINES = {"sidewalks": "sidewalk", "sidewalk_polygons": "sidewalk_polygon"}
 def save_town(town: Town, path: str | Path) -> None:
     """Write one compressed `.npz` that loads without pickling."""
     arrays = lanes_to_arrays(town.lanes.lanes)
-    arrays |= {"town_name": np.array(town.name), "town_style": np.array(town.style), "road_triangles": town.road_triangles}
+    arrays |= {
+        "town_name": np.array(town.name),
+        "town_style": np.array(town.style),
+        "road_triangles": town.road_triangles,
+    }
     for attribute, (prefix, kind) in _FURNITURE.items():
         arrays |= _pack(prefix, kind, getattr(town, attribute))
     for attribute, prefix in _POLYLINES.items():
@@ -48,7 +52,12 @@ def read_town(path: str | Path) -> Town:
     parts |= {name: tuple(unpack_ragged(arrays, prefix, source)) for name, prefix in _POLYLINES.items()}
     parts["road_triangles"] = field(arrays, "road_triangles", source).reshape(-1, 3, 3)
     _check_lane_links(parts, len(graph.lanes), source)
-    return Town(name=str(field(arrays, "town_name", source)), lanes=graph, style=str(field(arrays, "town_style", source)), **parts)
+    return Town(
+        name=str(field(arrays, "town_name", source)),
+        lanes=graph,
+        style=str(field(arrays, "town_style", source)),
+        **parts,
+    )
 
 
 def _pack(prefix: str, kind: type, items: Sequence[Any]) -> dict[str, np.ndarray]:
@@ -58,9 +67,7 @@ def _pack(prefix: str, kind: type, items: Sequence[Any]) -> dict[str, np.ndarray
         name = f"{prefix}_{entry.name}"
         if entry.name == "lanes":
             arrays |= pack_ragged(name, [np.array(value) for value in values], 1, np.int32)
-        elif entry.type == "np.ndarray":
-            arrays[name] = np.array(values, np.float64).reshape(-1, 3)
-        elif entry.name == "size":
+        elif entry.type == "np.ndarray" or entry.name == "size":
             arrays[name] = np.array(values, np.float64).reshape(-1, 3)
         else:
             arrays[name] = np.array(values, {"int": np.int32, "float": np.float64, "str": np.str_}[str(entry.type)])
@@ -81,7 +88,9 @@ def _unpack(arrays: Mapping[str, np.ndarray], prefix: str, kind: type, source: s
             columns[entry.name] = field(arrays, name, source).tolist()
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
-        raise MapFileError(f"{source}: the fields {prefix}_* differ in length ({sorted(lengths)}); import the map again")
+        raise MapFileError(
+            f"{source}: the fields {prefix}_* differ in length ({sorted(lengths)}); import the map again"
+        )
     return tuple(kind(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
 
 
@@ -90,4 +99,6 @@ def _check_lane_links(parts: Mapping[str, Any], lanes: int, source: str) -> None
     linked += [(spot, spot.lane) for spot in parts["parking"]]
     for item, lane in linked:
         if not 0 <= lane < lanes:
-            raise MapFileError(f"{source}: a {type(item).__name__} names lane {lane}, but there are {lanes}; import the map again")
+            raise MapFileError(
+                f"{source}: a {type(item).__name__} names lane {lane}, but there are {lanes}; import the map again"
+            )

@@ -20,7 +20,8 @@ def town_names() -> tuple[str, ...]:
 def load_town(name_or_path: str | Path) -> Town:
     """A town of the package ("alder", "birch") or the path of an imported `.npz`.
 
-    The same call gives the same object: towns do not change. Raises FileNotFoundError, or MapFileError for a broken file.
+    The same call gives the same object: towns do not change. Raises FileNotFoundError, or MapFileError for a broken
+    file.
     """
     path = Path(name_or_path)
     if str(name_or_path) in town_names():
@@ -28,5 +29,7 @@ def load_town(name_or_path: str | Path) -> Town:
     if path.suffix == ".xodr":
         raise ValueError(f"{path} is OpenDRIVE: run `rsd import-map {path}` and load the .npz that it writes")
     if not path.is_file():
-        raise FileNotFoundError(f"no town {str(name_or_path)!r}: known are {', '.join(town_names())}, or the path of a .npz")
+        raise FileNotFoundError(
+            f"no town {str(name_or_path)!r}: known are {', '.join(town_names())}, or the path of a .npz"
+        )
     return read_town(path)

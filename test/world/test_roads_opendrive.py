@@ -66,7 +66,7 @@ def test_carla_towns_hold_routes_with_turns(imported: Town) -> None:
     for route in routes:
         steps = np.diff(route.points[:, :2], axis=0)
         spacing = np.linalg.norm(steps, axis=1)
-        assert 0.85 < spacing.min()
+        assert spacing.min() > 0.85
         assert spacing.max() < 1.15
         headings = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
         assert np.abs(np.diff(headings)).max() < 0.35  # Town01's own right turns have a radius near 4 m

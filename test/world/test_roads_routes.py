@@ -21,7 +21,7 @@ def assert_drivable(graph: LaneGraph, route: Route) -> None:
     steps = np.diff(route.points[:, :2], axis=0)
     spacing = np.linalg.norm(steps, axis=1)
     headings = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
-    assert 0.9 < spacing.min()
+    assert spacing.min() > 0.9
     assert spacing.max() < 1.1
     assert np.abs(np.diff(headings)).max() < 0.16  # rad per metre: the tightest right turn
     for before, after in zip(route.lanes[:-1], route.lanes[1:], strict=True):
@@ -40,7 +40,9 @@ def test_town_routes_are_smooth_evenly_spaced_and_on_lanes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ROUTES)
 def test_town_routes_hold_all_six_commands(name: str) -> None:
-    assert {int(command) for route in ROUTES[name] for command in route.commands} == {int(command) for command in Command}
+    assert {int(command) for route in ROUTES[name] for command in route.commands} == {
+        int(command) for command in Command
+    }
 
 
 @pytest.mark.parametrize("name", ROUTES)
@@ -49,8 +51,9 @@ def test_commands_are_those_of_the_lane_except_in_a_change(name: str) -> None:
     for route in ROUTES[name]:
         expected = np.array([int(graph.lanes[lane].turn) for lane in route.lanes])
         differing = route.commands != expected
+        # a point on the seam may count to either lane
         interior = differing & ~np.isin(route.commands, CHANGES)
-        assert interior.sum() <= 2 * np.abs(np.diff(route.lanes) != 0).sum() + 1  # a point on the seam may count to either lane
+        assert interior.sum() <= 2 * np.abs(np.diff(route.lanes) != 0).sum() + 1
 
 
 def test_routes_are_the_same_for_the_same_seed_and_differ_for_another() -> None:
@@ -122,4 +125,8 @@ def test_places_that_do_not_exist_or_cannot_be_reached_are_refused() -> None:
 
 def vars_of(graph: LaneGraph, lane: int) -> dict:
     found = graph.lanes[lane]
-    return {name: getattr(found, name) for name in found.__dataclass_fields__} | {"left": -1, "right": -1, "opposite": -1}
+    return {name: getattr(found, name) for name in found.__dataclass_fields__} | {
+        "left": -1,
+        "right": -1,
+        "opposite": -1,
+    }

@@ -78,7 +78,7 @@ def test_points_are_about_one_metre_apart_and_turns_are_wide_enough_to_drive(tow
     smallest = {Command.RIGHT: 7.0, Command.LEFT: 10.0, Command.STRAIGHT: 15.0, Command.LANEFOLLOW: 15.0}
     for lane in town.lanes.lanes:
         steps = np.diff(lane.arc_lengths)
-        assert 0.7 < steps.min()
+        assert steps.min() > 0.7
         assert steps.max() < 1.3
         curvature = np.abs(np.diff(lane.headings) / steps)
         assert curvature.max() * smallest[lane.turn] <= 1.0, (lane.road, lane.turn)
@@ -94,7 +94,12 @@ def test_turns_are_named_by_the_change_of_heading(town: Town) -> None:
             assert abs(change) < np.radians(35.0)
         else:
             assert (change > 0) == (lane.turn is Command.LEFT)
-    assert {lane.turn for lane in town.lanes.lanes} == {Command.LEFT, Command.RIGHT, Command.STRAIGHT, Command.LANEFOLLOW}
+    assert {lane.turn for lane in town.lanes.lanes} == {
+        Command.LEFT,
+        Command.RIGHT,
+        Command.STRAIGHT,
+        Command.LANEFOLLOW,
+    }
 
 
 @BOTH
@@ -215,7 +220,16 @@ def test_a_town_is_the_same_after_saving_and_loading(town: Town, tmp_path: Path)
     save_town(town, tmp_path / "town.npz")
     loaded = read_town(tmp_path / "town.npz")
     assert loaded.name == town.name
-    for name in ("lights", "stop_signs", "crossings", "buildings", "props", "parking", "sidewalks", "sidewalk_polygons"):
+    for name in (
+        "lights",
+        "stop_signs",
+        "crossings",
+        "buildings",
+        "props",
+        "parking",
+        "sidewalks",
+        "sidewalk_polygons",
+    ):
         ours, theirs = getattr(town, name), getattr(loaded, name)
         assert len(ours) == len(theirs)
         assert all(repr(a) == repr(b) for a, b in zip(ours, theirs, strict=True)), name
