@@ -166,14 +166,14 @@ class World:
     def _populate(self) -> None:
         e = self.episode
         ids = count(1)
-        self._next_id = lambda: next(ids)
+        self.next_id = lambda: next(ids)
         streams = [np.random.default_rng([e.seed, k]) for k in range(5)]
         ego = self.dynamics.state
         self.lights = TrafficLights(self.town.lights, streams[0])
-        self.parked = parked_cars(self.town, self.route, streams[1], self._next_id)
+        self.parked = parked_cars(self.town, self.route, streams[1], self.next_id)
         self.props: list[ActorState] = []
-        self.traffic = Traffic(self.town, self.route, self.lights, streams[2], self._next_id)
-        self.pedestrians = Pedestrians(self.town, streams[3], self._next_id)
+        self.traffic = Traffic(self.town, self.route, self.lights, streams[2], self.next_id)
+        self.pedestrians = Pedestrians(self.town, streams[3], self.next_id)
         self.scenario: Scenario = build_scenario(e.scenario)
         self._stage = Stage(self, streams[4])
         self.scenario.setup(self._stage)

@@ -20,7 +20,8 @@ class Corridors:
     offset: np.ndarray  # (V,) m from sample 0 to the vehicle's centre
     half_length: np.ndarray  # (V,) m
     half_width: np.ndarray  # (V,) m
-    own: np.ndarray  # (V,) index of the vehicle among the obstacles, -1 = none
+    own: np.ndarray  # (V,) index of the vehicle among the obstacles
+    ignored: np.ndarray  # (V,) index of another obstacle that it does not heed, -1 = none
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ def _near_pairs(corridors: Corridors, obstacles: Obstacles) -> tuple[np.ndarray,
     delta = obstacles.centers[None] - start[:, None]  # (V, N, 2)
     reach = STEP * SAMPLES + radius
     near = (delta * delta).sum(-1) < reach[None] ** 2
-    own = corridors.own >= 0
-    near[np.flatnonzero(own), corridors.own[own]] = False
+    rows = np.arange(len(start))
+    near[rows, corridors.own] = False
+    heedless = corridors.ignored >= 0
+    near[rows[heedless], corridors.ignored[heedless]] = False
     vehicle, obstacle = np.nonzero(near)
     gaps = corridors.points[vehicle] - obstacles.centers[obstacle][:, None]
     closest = (gaps * gaps).sum(-1).min(axis=1)

@@ -99,6 +99,12 @@ def _conflicts(graph: LaneGraph) -> dict[int, frozenset[int]]:
     return {lane: frozenset(others) for lane, others in found.items()}
 
 
+def conflicting_lanes(graph: LaneGraph, lane: int) -> list[int]:
+    """Lanes of the same junction that cross or join a crossing lane."""
+    junction = graph.lanes[lane].junction
+    return [o.id for o in graph.lanes if o.junction == junction and o.id != lane and _cross(graph, lane, o.id)]
+
+
 def _cross(graph: LaneGraph, a: int, b: int) -> bool:
     first, second = graph.lanes[a], graph.lanes[b]
     if set(first.predecessors) & set(second.predecessors):

@@ -47,6 +47,7 @@ class Traffic:
     rng: np.random.Generator
     next_id: Callable[[], int]
     vehicles: list[Vehicle] = field(default_factory=list)
+    closed: list[tuple[np.ndarray, float]] = field(default_factory=list)  # circles without plain traffic
     avoided: set[int] = field(default_factory=set)  # lanes that plain traffic does not turn into
 
     def __post_init__(self) -> None:
@@ -80,6 +81,17 @@ class Traffic:
         """Take a vehicle out of the world."""
         self.junctions.forget(vehicle)
         self.vehicles.remove(vehicle)
+
+    def close(self, center: np.ndarray, radius: float) -> None:
+        """Keep plain traffic out of a circle, (2,) m and m, as far as the ego cannot see it go."""
+        self.closed.append((np.asarray(center, float), radius))
+        self.places.block_circle(center, radius)
+
+    def reopen(self) -> None:
+        """Traffic may be everywhere again."""
+        self.closed.clear()
+        self.avoided.clear()
+        self.places.unblock()
 
     def by_id(self, actor: int) -> Vehicle | None:
         """The vehicle of that id, None where there is none."""
@@ -115,7 +127,7 @@ class Traffic:
         sizes = np.array([v.blueprint.size[:2] for v in vehicles])
         corridors = Corridors(
             points, yaw, np.array([v.s for v in vehicles]) - starts, 0.5 * sizes[:, 0], 0.5 * sizes[:, 1],
-            np.arange(len(vehicles)),
+            np.arange(len(vehicles)), np.array([len(vehicles) if _heedless(v, around.ego) else -1 for v in vehicles]),
         )  # fmt: skip
         return find_leaders(corridors, self._obstacles(around, sizes))
 
@@ -159,7 +171,8 @@ class Traffic:
             distance = float(np.hypot(*(vehicle.position[:2] - ego.position[:2])))
             ended = not vehicle.path.open_ended and vehicle.s > vehicle.path.ends[-1] - 12.0
             hidden = distance > HIDDEN and (distance > 70.0 or _behind(ego, vehicle.position))
-            if distance > LOST or (hidden and (ended or vehicle.still > STUCK)):
+            shut = any(np.hypot(*(vehicle.position[:2] - c)) < r for c, r in self.closed)
+            if distance > LOST or (hidden and (ended or shut or vehicle.still > STUCK)):
                 self._respawn(vehicle, ego)
 
     def _respawn(self, vehicle: Vehicle, ego: EgoVehicle) -> None:
@@ -193,6 +206,11 @@ def _desired(vehicle: Vehicle) -> float:
         return min(vehicle.desired_speed, curve)
     limit = float(vehicle.path.speed[min(int(vehicle.s) + 1, len(vehicle.path.speed) - 1)])
     return min(limit * vehicle.blueprint.speed_factor, vehicle.blueprint.top_speed)
+
+
+def _heedless(vehicle: Vehicle, ego: EgoVehicle) -> bool:
+    """It takes its right of way from a moving ego that is not ahead on its own lane."""
+    return not vehicle.yields_to_ego and abs(ego.speed) > 1.0 and np.cos(vehicle.yaw - ego.yaw) < 0.7
 
 
 def _lateral_plan(vehicles: Sequence[Vehicle]) -> np.ndarray:

@@ -13,6 +13,7 @@ from rsd_world.state import ActorKind, ActorState
 NEAR = 12.0  # m between centres, beyond it nothing touches
 PROP_SIZES = {"tree": 0.5, "lamp": 0.3, "sign": 0.2, "bench": 1.0}  # m, footprint; a bush gives way
 DOOR_REACH = 0.95  # m that an open door stands out
+SAME_CONTACT = 5.0  # s, contacts with one thing within it are one event (as CARLA's criterion counts)
 _STATIC = (ActorKind.TRAFFIC_CONE, ActorKind.BARRIER)
 
 
@@ -27,7 +28,7 @@ def door_box(actor: ActorState) -> np.ndarray:
 
 
 class CollisionRule:
-    """Reports each contact once, until the two have separated."""
+    """Reports a contact once, until the two have been apart for SAME_CONTACT s."""
 
     def __init__(self, town: Town) -> None:
         props = [p for p in town.props if p.kind in PROP_SIZES]
@@ -40,7 +41,7 @@ class CollisionRule:
         sizes = np.array(sizes, float).reshape(-1, 2)
         self._corners = box_corners_2d(self._centers, yaws, sizes)
         self._radius = 0.5 * np.linalg.norm(sizes, axis=1)
-        self._touching: set[tuple[str, int]] = set()
+        self._last: dict[tuple[str, int], float] = {}  # s, when each was touched last
 
     def check(self, moment: Moment) -> list[Infraction]:
         """New contacts of this step."""
@@ -48,13 +49,14 @@ class CollisionRule:
         box = box_corners_2d(ego.position[None, :2], np.array([ego.yaw]), np.array([ego.size[:2]]))[0]
         now = {("static", k): None for k in self._static_contacts(ego.position[:2], box)}
         now |= {("actor", a.id): a for a in _actor_contacts(moment.actors, ego.position[:2], box)}
-        fresh = [self._infraction(moment, key, actor) for key, actor in now.items() if key not in self._touching]
-        self._touching = set(now)
+        self._last = {key: time for key, time in self._last.items() if moment.time - time < SAME_CONTACT}
+        fresh = [self._infraction(moment, key, actor) for key, actor in now.items() if key not in self._last]
+        self._last.update(dict.fromkeys(now, moment.time))
         return fresh
 
     def clear(self) -> None:
         """Forget contacts: the ego was put somewhere else."""
-        self._touching.clear()
+        self._last.clear()
 
     def _static_contacts(self, position: np.ndarray, box: np.ndarray) -> np.ndarray:
         if not len(self._centers):

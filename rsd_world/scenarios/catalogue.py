@@ -8,8 +8,36 @@ from rsd_world.roads.lane_graph import Route
 from rsd_world.roads.routes import town_routes
 from rsd_world.roads.town import Town
 from rsd_world.scenarios.base import Scenario
+from rsd_world.scenarios.construction import ConstructionObstacle
+from rsd_world.scenarios.emergency import YieldToEmergencyVehicle
+from rsd_world.scenarios.junction_flows import (
+    NonSignalizedJunctionLeftTurn,
+    NonSignalizedJunctionRightTurn,
+    SignalizedJunctionLeftTurn,
+    SignalizedJunctionRightTurn,
+)
+from rsd_world.scenarios.lead_vehicles import HardBreakRoute, HighwayCutIn
+from rsd_world.scenarios.places import RouteView
+from rsd_world.scenarios.roadside import ParkingCutIn, VehicleOpensDoorTwoWays
+from rsd_world.scenarios.walkers import DynamicObjectCrossing, PedestrianCrossing
 
-SCENARIOS: tuple[type[Scenario], ...] = ()
+SCENARIOS: tuple[type[Scenario], ...] = (
+    PedestrianCrossing,
+    DynamicObjectCrossing,
+    ParkingCutIn,
+    HardBreakRoute,
+    VehicleOpensDoorTwoWays,
+    ConstructionObstacle,
+    NonSignalizedJunctionLeftTurn,
+    NonSignalizedJunctionRightTurn,
+    SignalizedJunctionLeftTurn,
+    SignalizedJunctionRightTurn,
+    YieldToEmergencyVehicle,
+    HighwayCutIn,
+)
+POOL, POOL_SEED = 150, 0  # routes of a town that episodes choose from
+LENGTHS = (200.0, 500.0)  # m
+_pools: dict[int, tuple[Town, list[Route], dict[str, list[int]]]] = {}
 
 
 @dataclass(frozen=True)
@@ -48,10 +76,29 @@ def episode_route(town: Town, scenario: str | None, index: int) -> Route:
 
     Raises ValueError for an unknown scenario or one that has no place in the town.
     """
-    routes = town_routes(town, 40, 0, 150.0, 400.0)
-    if scenario is not None:
+    routes, suited = _pool(town)
+    if scenario is None:
+        return routes[index % len(routes)]
+    if scenario not in suited:
         chosen = scenario_class(scenario)
-        routes = [route for route in routes if chosen.places(town, route)]
-        if not routes:
-            raise ValueError(f"scenario {scenario} has no suitable place in town {town.name!r}")
-    return routes[index % len(routes)]
+        suited[scenario] = [k for k, route in enumerate(routes) if chosen.places(RouteView(town, route))]
+    if not suited[scenario]:
+        raise ValueError(f"scenario {scenario} has no suitable place in town {town.name!r}")
+    return routes[suited[scenario][index % len(suited[scenario])]]
+
+
+def suitable_routes(town: Town, scenario: str) -> int:
+    """How many routes of the town's pool suit a scenario."""
+    try:
+        episode_route(town, scenario, 0)
+    except ValueError:
+        scenario_class(scenario)
+        return 0
+    return len(_pool(town)[1][scenario])
+
+
+def _pool(town: Town) -> tuple[list[Route], dict[str, list[int]]]:
+    """Routes of a town, planned once, and which of them suit each scenario asked for so far."""
+    if id(town) not in _pools:
+        _pools[id(town)] = (town, town_routes(town, POOL, POOL_SEED, *LENGTHS), {})
+    return _pools[id(town)][1:]
