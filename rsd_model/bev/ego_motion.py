@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from rsd_model.config import BevConfig
 
 CAN_BUS_SIZE = 18
-DELTA_X, DELTA_Y = 0, 1  # m, world axes, since the previous frame
+DELTA_X, DELTA_Y, DELTA_Z = 0, 1, 2  # m, world axes, since the previous frame
 YAW = 16  # rad, in the world
 DELTA_YAW_DEGREES = 17  # since the previous frame
 
@@ -44,3 +45,14 @@ def turn_bev(bev: Tensor, degrees: Tensor, about: tuple[float, ...] | None) -> T
     source = (cells @ turn.transpose(1, 2) + offset[:, None]) / half
     grid = source.view(-1, rows, columns, 2)
     return F.grid_sample(bev.permute(0, 3, 1, 2), grid, mode="nearest", align_corners=False).permute(0, 2, 3, 1)
+
+
+def relative_can_bus(can_bus: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
+    """Can bus (18,) with position and yaw in degrees relative to the previous frame's, zero for a first frame.
+
+    `can_bus` and `previous` hold them in world axes, as VAD's detector receives them.
+    """
+    relative = np.array(can_bus, dtype=np.float64)
+    moving = [DELTA_X, DELTA_Y, DELTA_Z, DELTA_YAW_DEGREES]
+    relative[moving] = 0.0 if previous is None else relative[moving] - np.asarray(previous)[moving]
+    return relative

@@ -1,0 +1,1 @@
+"""Weights: our files, public checkpoints in and out, and the proof that both compute the same."""

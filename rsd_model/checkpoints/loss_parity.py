@@ -1,0 +1,111 @@
+"""Compares the training losses with terms recorded from the public VAD on a synthetic ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsd_model.checkpoints.golden import TOLERANCE, GoldenError, GoldenFile, Row
+from rsd_model.checkpoints.parity import ParityRun
+from rsd_model.config import ModelConfig, load_model_config
+from rsd_model.losses.planner_loss import PlannerLoss, constraint_terms
+from rsd_model.losses.targets import PlannerTargets
+
+TRUTH = ("boxes_input", "labels", "attr", "ego", "ego_mask", "cmd", "map_labels", "map_pts_v2")
+CONSTRAINTS = {"bound": "loss_plan_bound", "col": "loss_plan_col", "dir": "loss_plan_dir"}
+
+
+def find_frames(losses: GoldenFile) -> GoldenFile:
+    """The recording whose outputs the loss terms belong to: the losses file itself, or the only one beside it.
+
+    Raises GoldenError when there is none or more than one; then it has to be named.
+    """
+    if losses.frames:
+        return losses
+    beside = [GoldenFile(p) for p in sorted(losses.path.parent.glob("*.npz")) if p != losses.path]
+    recordings = [golden for golden in beside if golden.frames]
+    if len(recordings) != 1:
+        raise GoldenError(
+            f"{losses.path}: its terms need the recorded frames they were computed on; found {len(recordings)} such files "
+            "beside it, name one with --frames"
+        )
+    return recordings[0]
+
+
+def recorded_targets(values: dict[str, np.ndarray], steps: int) -> PlannerTargets:
+    """The ground truth of a losses file; `attr` holds the future offsets, then their mask, then what we do not use."""
+    missing = [name for name in TRUTH if name not in values]
+    if missing:
+        raise GoldenError(f"the losses file lacks {', '.join(missing)}")
+    data = {name: torch.from_numpy(values[name]) for name in TRUTH}
+    futures, masks = data["attr"][:, : 2 * steps], data["attr"][:, 2 * steps : 3 * steps]
+    return PlannerTargets(
+        object_boxes=[data["boxes_input"]],
+        object_labels=[data["labels"]],
+        object_futures=[futures.unflatten(1, (steps, 2))],
+        object_future_masks=[masks],
+        map_points=[data["map_pts_v2"][:, 0]],
+        map_labels=[data["map_labels"]],
+        ego_future=data["ego"].reshape(1, steps, 2),
+        ego_future_mask=data["ego_mask"].reshape(1, steps),
+        command=data["cmd"].reshape(1, -1).argmax(-1),
+        map_variants=[data["map_pts_v2"]],
+    )
+
+
+def _row(name: str, actual: Tensor, recorded: float, tolerance: float) -> Row:
+    error = abs(float(actual) - recorded) / (abs(recorded) if recorded else 1.0)
+    return Row(name, (), error, error < tolerance)
+
+
+def term_rows(losses: GoldenFile, frames: GoldenFile, seed: int, tolerance: float) -> Iterator[Row]:
+    """A row per recorded term, on the outputs of the last recorded frame."""
+    run = ParityRun(frames, seed)
+    outputs: dict[str, Tensor] = {}
+    for _, frame_outputs, _ in run.frames():
+        outputs = frame_outputs
+    targets = recorded_targets(losses.values, run.config.motion.steps)
+    terms = PlannerLoss(run.config)(outputs, targets)
+    for key, recorded in losses.values.items():
+        if key.startswith("loss/"):
+            name = key.removeprefix("loss/")
+            if name in terms:
+                yield _row(key, terms[name], float(recorded), tolerance)
+            else:
+                yield Row(key, (), float("inf"), False, "PlannerLoss has no such term")
+    for name in sorted(terms.keys() - {k.removeprefix("loss/") for k in losses.values}):
+        yield Row(f"loss/{name}", (), float("inf"), False, "not in the file")
+
+
+def constraint_rows(losses: GoldenFile, config: ModelConfig, tolerance: float) -> Iterator[Row]:
+    """A row per planning constraint recorded on inputs of its own (`plan/...`)."""
+    inputs = {k.removeprefix("plan/"): torch.from_numpy(v) for k, v in losses.values.items() if k.startswith("plan/")}
+    terms = constraint_terms(
+        inputs["ego"],
+        inputs["weight"],
+        inputs["lane"],
+        inputs["lane_score"],
+        inputs["agent_pos"],
+        inputs["agent_fut"],
+        inputs["agent_score"],
+        inputs["agent_cls"],
+        config,
+    )
+    for name, ours in CONSTRAINTS.items():
+        if f"loss/{name}" in inputs:
+            yield _row(f"plan/loss/{name}", terms[ours], float(inputs[f"loss/{name}"]), tolerance)
+
+
+def loss_rows(
+    losses: GoldenFile, frames_path: str | Path | None = None, seed: int = 0, tolerance: float = TOLERANCE
+) -> Iterator[Row]:
+    """Every comparison that a losses file allows."""
+    if any(key.startswith("loss/") for key in losses.values):
+        frames = GoldenFile(frames_path) if frames_path else find_frames(losses)
+        yield from term_rows(losses, frames, seed, tolerance)
+    if "plan/ego" in losses.values:
+        yield from constraint_rows(losses, load_model_config("base"), tolerance)
