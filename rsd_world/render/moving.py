@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -54,6 +55,8 @@ class _Drawn:
         ground.node().set_final(True)
         self.nodes.append(ground)
         self.key: tuple | None = None
+        self.state: ActorState | None = None
+        self.look: Look | None = None
         self.pose: tuple | None = None
 
     def place(self, actor: ActorState) -> None:
@@ -86,19 +89,22 @@ class Actors:
         spots = ground_map.at(np.array([actor.position for actor in actors]))
         for actor, spot in zip(actors, spots, strict=True):
             drawn = self._of(actor, actor.id in hidden)
+            if drawn.state is actor and drawn.look is look and not (actor.blinker or actor.siren):
+                continue  # what stands comes as the same object again
+            drawn.state, drawn.look = actor, look
             drawn.place(actor)
             _set_uniforms(drawn.uniforms, actor, time, look, spot)
             _set_shadow(drawn.shade, actor, look, float(spot[0]))
 
     def _of(self, actor: ActorState, hidden: bool) -> _Drawn:
-        key = (actor.kind, tuple(round(float(v), 2) for v in actor.size), hidden)
         drawn = self._drawn.get(actor.id)
+        key = (actor.kind, actor.size, hidden)
         if drawn is not None and drawn.key == key:
             return drawn
         if drawn is not None:
             drawn.remove()
         if key not in self._meshes and not hidden:
-            self._meshes[key] = geom_node(MESHES[actor.kind](actor.size), actor.kind.value)
+            self._meshes[key] = geom_node(MESHES[actor.kind](tuple(map(float, actor.size))), actor.kind.value)
         drawn = _Drawn(self._meshes.get(key), self._shadow, self._scene, actor)
         drawn.key = key
         self._drawn[actor.id] = drawn
@@ -118,16 +124,17 @@ def _set_uniforms(uniforms: core.PTA_LVecBase4f, actor: ActorState, time: float,
 def _set_shadow(shade: core.PTA_LVecBase4f, actor: ActorState, look: Look, sunlit: float) -> None:
     length, width, height = actor.size
     sunny = sun_casts_shadows(look) and sunlit > 0.5
-    throw = np.zeros(2)
-    if sunny:
-        direction = look.sun_direction
-        world = -direction[:2] / max(direction[2], 0.12) * height * 0.8
-        world *= min(1.0, LONGEST_SHADOW / max(float(np.linalg.norm(world)), 1e-6))
-        c, s = np.cos(actor.yaw), np.sin(actor.yaw)
-        throw = np.array([c * world[0] + s * world[1], c * world[1] - s * world[0]])
+    x, y = _throw(actor.yaw, height, look) if sunny else (0.0, 0.0)
     softness = 0.12 if sunny else min(0.5, 0.3 * width)
-    shade.set_element(0, core.LVecBase4f(0.47 * length, 0.47 * width, *throw))
+    shade.set_element(0, core.LVecBase4f(0.47 * length, 0.47 * width, x, y))
     shade.set_element(1, core.LVecBase4f(SHADOW_STRENGTH[sunny], softness, 0.0, 0.0))
+
+
+def _throw(yaw: float, height: float, look: Look) -> tuple[float, float]:
+    """Where the top's shadow falls, m in the actor's frame."""
+    reach = min(0.8 * height / max(math.tan(look.sun_elevation), 0.12), LONGEST_SHADOW)
+    away = look.sun_azimuth + math.pi - yaw
+    return reach * math.cos(away), reach * math.sin(away)
 
 
 def _shadow_quad() -> Mesh:

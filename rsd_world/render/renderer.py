@@ -51,9 +51,7 @@ class Renderer:
         self._look = look_of(self._weather)
         self._scene = Scene(town, self._look)
         self._mount = self._scene.root.attach_new_node("base_link")
-        self._around = self._scene.root.attach_new_node("around")
-        self._scene.add_sky(self._around)
-        self._rain = self._scene.add_rain(self._around)
+        self._sky, self._rain = self._scene.add_sky(), self._scene.add_rain()
         self._actors = Actors(self._scene)
         self._signals = Signals(town, self._scene)
         self._buffer = StackedBuffer(rig, self._scene.root, self._mount, aux=bool({"depth", "instance"} & set(outputs)))
@@ -90,7 +88,8 @@ class Renderer:
     def _place_ego(self, ego: EgoVehicle, time: float) -> None:
         self._mount.set_mat(panda_matrix(pose_matrix(ego.position, ego.yaw)))
         x, y, z = map(float, ego.position)
-        self._around.set_pos(x, y, z)
+        self._sky.set_pos(x, y, z)
+        self._rain.set_pos(x, y, z)
         look = self._scene.look
         look.set_element(6, core.LVecBase4f(x, y, np.cos(ego.yaw), np.sin(ego.yaw)))
         look.set_element(7, core.LVecBase4f(time % 1000.0, z, min(1.0, 2.0 * self._look.lamps), 0.0))
@@ -98,10 +97,10 @@ class Renderer:
     def _set_weather(self, name: str) -> None:
         self._look = look_of(name)
         self._weather = name
-        self._scene.relight(self._look)
         self._apply_look()
 
     def _apply_look(self) -> None:
+        self._scene.relight(self._look)
         for row, values in enumerate(look_rows(self._look)):
             self._scene.look.set_element(row, core.LVecBase4f(*map(float, values)))
         self._rain.show() if self._look.rain > 0.0 else self._rain.hide()

@@ -6,9 +6,10 @@ import numpy as np
 from panda3d import core
 
 from rsd_world.render import ground, scenery, signals
-from rsd_world.render.ground_map import GroundMap, bake_ground_map, smooth_noise, texture_of
-from rsd_world.render.mesh import Mesh, box, geom_node, merge, split_by_tile
+from rsd_world.render.ground_map import GroundMap, bake_ground_map, texture_of
+from rsd_world.render.mesh import Mesh, geom_node, merge, split_by_tile
 from rsd_world.render.shading import FAR, LOOK_ROWS, GROUND_MATERIALS, MATERIALS, shader
+from rsd_world.render.sky import sky_box, sky_picture
 from rsd_world.render.weather import Look
 from rsd_world.roads.town import Town
 
@@ -50,23 +51,28 @@ class Scene:
         self.root.set_shader_input("look", self.look)
         self.lamp_halo = vectors(3)
         self._town = town
-        self.ground_map = bake_ground_map(town, look)
+        self.ground_map, self._baked_for = bake_ground_map(town, look), look
         self._materials: dict[str, core.NodePath] = {}
+        self._weather_look = look
         self._add_ground()
         self._add_standing()
-        self.relight(look)
 
     def material(self, name: str) -> core.NodePath:
         """The node below which everything is drawn with one shader."""
         if name not in self._materials:
             node = self.root.attach_new_node(name, MATERIALS.index(name))
-            node.set_shader(shader(name))
+            node.set_shader(shader(name, self._weather_look))
             self._materials[name] = node
         return self._materials[name]
 
     def relight(self, look: Look) -> GroundMap:
-        """Bake the ground map for another weather."""
-        self.ground_map = bake_ground_map(self._town, look)
+        """Bake the ground map and the sky for another weather, and take the shaders that it needs."""
+        self._weather_look = look
+        for name, node in self._materials.items():
+            node.set_shader(shader(name, look))
+        self.material("sky").set_shader_input("sky_map", texture_of(sky_picture(look), "sky", repeat=False))
+        if look != self._baked_for:
+            self.ground_map, self._baked_for = bake_ground_map(self._town, look), look
         texture = texture_of(self.ground_map.pixels, "ground", repeat=False)
         for name in GROUND_MATERIALS:
             self.material(name).set_shader_input("ground_map", texture)
@@ -108,20 +114,16 @@ class Scene:
         lamps.set_shader_input("actor", self.lamp_halo)
         self._add_tiles("halo", merge(halos), lamps)
 
-    def add_sky(self, mount: core.NodePath) -> None:
-        """A sky around `mount`, which follows the viewer."""
-        size = FAR
-        dome = box((0, 0, 0), (size, size, size), (1, 1, 1))
-        node = mount.attach_new_node(geom_node(Mesh(dome.position, dome.normal, dome.color, dome.data, dome.triangles[:, ::-1]), "sky"))
-        node.set_shader(shader("sky"))
-        node.set_shader_input("cloud_map", texture_of((smooth_noise(512, 3) * 255).astype(np.uint8), "clouds", repeat=True))
+    def add_sky(self) -> core.NodePath:
+        """A sky; the caller moves it with the viewer."""
+        node = self.material("sky").attach_new_node(geom_node(sky_box(FAR / 2.0), "sky"))
         node.set_depth_write(False)
         node.set_bin("fixed", SKY)
+        return node
 
-    def add_rain(self, mount: core.NodePath) -> core.NodePath:
-        """Streaks of rain around `mount`."""
-        node = blended(mount.attach_new_node(geom_node(_streaks(260), "rain")), STREAK)
-        node.set_shader(shader("streak"))
+    def add_rain(self) -> core.NodePath:
+        """Streaks of rain; the caller moves them with the viewer."""
+        node = blended(self.material("streak").attach_new_node(geom_node(_streaks(260), "rain")), STREAK)
         node.set_two_sided(True)
         node.node().set_bounds(core.BoundingSphere((0, 0, 2), 12.0))
         node.node().set_final(True)

@@ -1,34 +1,19 @@
 """Shaders of what is not solid: sky, shadows of actors, glow of lamps, rain."""
 
 SKY_VERTEX = """
-out vec3 v_dir;
+out vec2 v_at;
 void main() {
     project(p3d_Vertex);
     gl_Position.z = gl_Position.w * 0.999999;
-    v_dir = p3d_Vertex.xyz;
+    v_at = data.xy;
 }
 """
 
 SKY_FRAGMENT = """
-uniform sampler2D cloud_map;
-in vec3 v_dir;
+uniform sampler2D sky_map;
+in vec2 v_at;
 void main() {
-    vec3 d = normalize(v_dir);
-    float up = max(d.z, 0.0);
-    vec3 sky = mix(HORIZON, ZENITH, 1.0 - exp2(-4.5 * up));
-    float c = texture(cloud_map, d.xy / (up + 0.25) * 0.35).r;
-    float cover = smoothstep(0.75 - 0.5 * CLOUDS, 1.05 - 0.4 * CLOUDS, c) * clamp(up * 5.0, 0.0, 1.0) * (1.0 - clamp(FOG * 40.0, 0.0, 1.0));
-    sky = mix(sky, SKY_LIGHT * 1.6 + SUN * 0.25, cover * 0.75);
-    float glow = max(dot(d, SUN_DIR), 0.0);
-    float g8 = glow * glow; g8 *= g8; g8 *= g8;
-    sky += SUN * (0.25 * g8 + 3.0 * smoothstep(0.9985, 0.9993, glow)) * (1.0 - CLOUDS);
-    float stars = step(0.9985, fract(sin(dot(floor(d.xy / (0.3 + up) * 170.0), vec2(12.99, 78.23))) * 43758.5));
-    sky += 0.5 * stars * step(SUN.r, 0.05) * step(CLOUDS, 0.3) * up;
-    vec2 round_about = d.xy * inversesqrt(dot(d.xy, d.xy) + 1e-6);
-    float hill = 0.015 + 0.09 * texture(cloud_map, round_about * 0.8).r * texture(cloud_map, round_about * 0.21).r;
-    vec3 wood = mix(HORIZON, vec3(0.05, 0.085, 0.05) * (SKY_LIGHT + 0.4 * SUN), 0.55 * exp2(-150.0 * FOG));
-    sky = mix(sky, wood, smoothstep(0.0025, -0.0025, d.z - hill));
-    o_color = vec4(sqrt(clamp(sky, 0.0, 1.0)), 1.0);
+    o_color = texture(sky_map, v_at);
     o_aux = vec4(1.0, 0.0, 0.0, 1.0);
 }
 """

@@ -1,16 +1,19 @@
 """Shaders of what lies flat: paving, painted road, grass, under sun, lamps, headlights and rain."""
 
 GROUND_VERTEX = """
-out vec3 v_world; out vec3 v_tint; out vec4 v_data; out float v_depth; out vec3 v_normal;
+out vec3 v_world; out vec4 v_data; out float v_depth;
+flat out vec3 v_tint; flat out vec3 v_shade; flat out vec3 v_sun;
 void main() {
     project(p3d_Vertex);
-    v_world = p3d_Vertex.xyz; v_tint = tint; v_data = data; v_normal = p3d_Normal; v_depth = gl_Position.w;
+    v_world = p3d_Vertex.xyz; v_tint = tint; v_data = data; v_depth = gl_Position.w;
+    v_shade = daylight(p3d_Normal, 0.0); v_sun = daylight(p3d_Normal, 1.0) - v_shade;
 }
 """
 
 GROUND_FRAGMENT = """
 uniform sampler2D ground_map;
-in vec3 v_world; in vec3 v_tint; in vec4 v_data; in float v_depth; in vec3 v_normal;
+in vec3 v_world; in vec4 v_data; in float v_depth;
+flat in vec3 v_tint; flat in vec3 v_shade; flat in vec3 v_sun;
 float band(float t, float a, float b, float w) {  // share of a pixel of width w at t inside [a, b]
     return clamp((min(t + 0.5 * w, b) - max(t - 0.5 * w, a)) / w, 0.0, 1.0);
 }
@@ -21,16 +24,19 @@ float dashes(float t, float dash, float period, float w) {  // the same for a re
     return (full.y - full.x) / w;
 }
 vec3 lit(vec3 albedo, vec3 spots, float gloss) {
-    vec3 light = daylight(v_normal, spots.r) + LAMP * (spots.g * LAMPS) + HEADLIGHT * headlight(v_world);
-    vec3 color = albedo * light * (1.0 - 0.55 * WET);
-    if (WET > 0.0) {
-        vec3 view = v_world - vec3(EGO.xy, EGO_Z + 1.6);
-        float grazing = clamp(1.0 - abs(view.z) * inversesqrt(dot(view, view)), 0.0, 1.0);
-        grazing *= grazing; grazing *= grazing;
-        float puddle = smoothstep(0.45, 0.60, spots.b);
-        float mirror = WET * gloss * (0.04 + 0.42 * grazing) * (0.35 + 1.0 * puddle);
-        color = mix(color, mix(HORIZON, ZENITH, 0.3) + LAMP * (spots.g * LAMPS * 0.5), mirror);
-    }
+    vec3 light = v_shade + v_sun * spots.r;
+#ifdef LAMPS_ON
+    light += LAMP * (spots.g * LAMPS) + HEADLIGHT * headlight(v_world);
+#endif
+    vec3 color = albedo * light;
+#ifdef WET_ON
+    vec3 view = v_world - vec3(EGO.xy, EGO_Z + 1.6);
+    float grazing = clamp(1.0 - abs(view.z) * inversesqrt(dot(view, view)), 0.0, 1.0);
+    grazing *= grazing; grazing *= grazing;
+    float puddle = smoothstep(0.45, 0.60, spots.b);
+    float mirror = WET * gloss * (0.04 + 0.42 * grazing) * (0.35 + 1.0 * puddle);
+    color = mix(color * (1.0 - 0.55 * WET), mix(HORIZON, ZENITH, 0.3) + LAMP * (spots.g * LAMPS * 0.5), mirror);
+#endif
     return color;
 }
 vec3 spots_here() { return texture(ground_map, (v_world.xy - MAP.xy) * MAP.zw).rgb; }

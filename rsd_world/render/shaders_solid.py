@@ -13,18 +13,18 @@ void main() {
 """
 
 FACADE_VERTEX = """
-out vec3 v_light; out vec3 v_tint; out vec4 v_data; out float v_depth; out vec3 v_normal;
+flat out vec3 v_tint; out vec3 v_light; out vec4 v_data; out float v_depth;
 void main() {
     project(p3d_Vertex);
     v_depth = gl_Position.w;
     v_light = daylight(p3d_Normal, 1.0) + HEADLIGHT * headlight(p3d_Vertex.xyz);
-    v_tint = tint; v_data = data; v_normal = p3d_Normal;
+    v_tint = tint; v_data = data;
 }
 """
 
 # data: u, height m, style + building seed in [0, 1), light of street lamps
 FACADE_FRAGMENT = """
-in vec3 v_light; in vec3 v_tint; in vec4 v_data; in float v_depth; in vec3 v_normal;
+flat in vec3 v_tint; in vec3 v_light; in vec4 v_data; in float v_depth;
 float band(float t, float a, float b, float w) {
     return clamp((min(t + 0.5 * w, b) - max(t - 0.5 * w, a)) / w, 0.0, 1.0);
 }
@@ -38,7 +38,8 @@ void main() {
     float frame = band(f.x, wide - 0.05, 1.05 - wide, w.x) * band(f.y, 0.23, 0.89, w.y) - window;
     float ledge = band(f.y, 0.0, 0.07, w.y);
     float blur = clamp(1.5 - max(w.x, w.y), 0.0, 1.0);
-    float h = fract(sin(dot(id, vec2(12.99, 78.23)) + seed * 4.37) * 4375.85);
+    float h = fract(dot(id, vec2(0.7549, 0.5698)) + seed * 0.37);
+    h = fract(h * (h + 13.7) * 3.1);
     float shop = id.y < 0.5 ? 1.0 : 0.0;
     vec3 lamp = LAMP * (v_data.w * LAMPS * clamp(1.1 - 0.16 * v_data.y, 0.0, 1.0));
     vec3 wall = v_tint * (1.0 + 0.18 * ledge - 0.10 * shop) + 0.14 * frame;

@@ -6,11 +6,14 @@ Rows are flipped in the vertex stage, so that a picture read back has row 0 at t
 
 from __future__ import annotations
 
+import functools
+
 from panda3d import core
 
 from rsd_world.render import shaders_air as air
 from rsd_world.render import shaders_ground as ground
 from rsd_world.render import shaders_solid as solid
+from rsd_world.render.weather import Look
 
 FAR = 150.0  # m
 NEAR = 0.25  # m
@@ -21,13 +24,16 @@ GROUND_MATERIALS = ("paving", "crossing", "road", "grass")
 MATERIALS = ("actor", "scenery", "facade", *GROUND_MATERIALS, "sky", "shadow", "halo", "streak")
 
 _LOOK = """
-#version 330
 uniform vec4 look[9];
 #define SUN_DIR look[0].xyz
 #define WET look[0].w
 #define SUN look[1].xyz
 #define SKY_LIGHT look[2].xyz
+#ifdef LAMPS_ON
 #define LAMPS look[2].w
+#else
+#define LAMPS 0.0
+#endif
 #define GROUND_LIGHT look[3].xyz
 #define FOG look[3].w
 #define ZENITH look[4].xyz
@@ -48,12 +54,16 @@ vec3 daylight(vec3 n, float sunlit) {
     return mix(GROUND_LIGHT, SKY_LIGHT, 0.5 + 0.5 * n.z) + SUN * (max(dot(n, SUN_DIR), 0.0) * sunlit);
 }
 float headlight(vec3 p) {
+#ifdef LAMPS_ON
     vec2 d = p.xy - EGO.xy;
     vec2 q = vec2(d.x * EGO.z + d.y * EGO.w, d.y * EGO.z - d.x * EGO.w) - vec2(1.5, 0.0);
     float ahead = clamp(q.x / 4.0, 0.0, 1.0) * clamp(1.0 - q.x / 48.0, 0.0, 1.0);
     float side = clamp(1.6 - abs(q.y) / (1.2 + 0.30 * max(q.x, 0.0)), 0.0, 1.0);
     float height = clamp(1.5 - (p.z - EGO_Z) / (0.7 + 0.05 * max(q.x, 0.0)), 0.0, 1.0);
     return ahead * side * side * height * LAMPS;
+#else
+    return 0.0;
+#endif
 }
 """
 
@@ -101,7 +111,13 @@ _SOURCES = {
 }
 
 
-def shader(material: str) -> core.Shader:
-    """The compiled-on-use shader of one of `MATERIALS`."""
+@functools.cache
+def _compiled(material: str, lamps: bool, wet: bool) -> core.Shader:
     vertex, fragment = _SOURCES[material]
-    return core.Shader.make(core.Shader.SL_GLSL, _LOOK + _LIGHT + _VERTEX_IN + vertex, _LOOK + _LIGHT + _EMIT + fragment)
+    head = "#version 330\n" + "#define LAMPS_ON\n" * lamps + "#define WET_ON\n" * wet + _LOOK + _LIGHT
+    return core.Shader.make(core.Shader.SL_GLSL, head + _VERTEX_IN + vertex, head + _EMIT + fragment)
+
+
+def shader(material: str, look: Look) -> core.Shader:
+    """The shader of one of `MATERIALS` with only what the weather needs: software rasterisers pay for every branch."""
+    return _compiled(material, look.lamps > 0.0, look.wetness > 0.0)
