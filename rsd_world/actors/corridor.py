@@ -9,6 +9,7 @@ import numpy as np
 STEP = 3  # m between window samples
 SAMPLES = 24  # of a window: 69 m ahead
 MARGIN = 0.35  # m beside the vehicle
+_AROUND = np.arange(-3, 4)
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ def find_leaders(corridors: Corridors, obstacles: Obstacles) -> Leaders:
     leaders = Leaders(np.full(count, np.inf), np.zeros(count), np.full(count, -1))
     if count == 0 or len(obstacles.centers) == 0:
         return leaders
-    vehicle, obstacle = _near_pairs(corridors, obstacles)
+    vehicle, obstacle, sample = _near_pairs(corridors, obstacles)
     if len(vehicle) == 0:
         return leaders
-    along, inside, speed = _in_corridor(corridors, obstacles, vehicle, obstacle)
+    along, inside, speed = _in_corridor(corridors, obstacles, vehicle, obstacle, sample)
     ahead = inside & (along > 0.6 * corridors.half_length[vehicle][:, None])
     nearest = np.where(ahead, along, np.inf).min(axis=1) - corridors.half_length[vehicle]
     for k in np.argsort(-nearest, kind="stable"):  # the nearest is written last and stays
@@ -62,43 +63,46 @@ def find_leaders(corridors: Corridors, obstacles: Obstacles) -> Leaders:
     return leaders
 
 
-def _near_pairs(corridors: Corridors, obstacles: Obstacles) -> tuple[np.ndarray, np.ndarray]:
-    radius = np.linalg.norm(obstacles.outlines - obstacles.centers[:, None], axis=-1).max(axis=1)
-    start = corridors.points[:, 0]
-    delta = obstacles.centers[None] - start[:, None]  # (V, N, 2)
-    reach = STEP * SAMPLES + radius
-    near = (delta * delta).sum(-1) < reach[None] ** 2
-    rows = np.arange(len(start))
+def _near_pairs(corridors: Corridors, obstacles: Obstacles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs that may touch: vehicle (M,), obstacle (M,), and the window sample nearest to the latter's centre (M,)."""
+    offsets = obstacles.outlines - obstacles.centers[:, None]
+    radius = np.sqrt((offsets * offsets).sum(-1).max(axis=1))
+    delta = obstacles.centers[None] - corridors.points[:, :1]  # (V, N, 2)
+    near = (delta * delta).sum(-1) < (STEP * SAMPLES + radius[None]) ** 2
+    rows = np.arange(len(near))
     near[rows, corridors.own] = False
     heedless = corridors.ignored >= 0
     near[rows[heedless], corridors.ignored[heedless]] = False
     vehicle, obstacle = np.nonzero(near)
     gaps = corridors.points[vehicle] - obstacles.centers[obstacle][:, None]
-    closest = (gaps * gaps).sum(-1).min(axis=1)
-    touch = closest < (radius[obstacle] + corridors.half_width[vehicle] + MARGIN + 0.5) ** 2
-    return vehicle[touch], obstacle[touch]
+    squared = gaps[..., 0] ** 2 + gaps[..., 1] ** 2
+    sample = squared.argmin(axis=1)
+    closest = squared[np.arange(len(sample)), sample]
+    touch = closest < (radius[obstacle] + corridors.half_width[vehicle] + MARGIN + 0.5 * STEP) ** 2
+    return vehicle[touch], obstacle[touch], sample[touch]
 
 
 def _in_corridor(
-    corridors: Corridors, obstacles: Obstacles, vehicle: np.ndarray, obstacle: np.ndarray
+    corridors: Corridors, obstacles: Obstacles, vehicle: np.ndarray, obstacle: np.ndarray, sample: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For M pairs: way along the path (M, K), inside the corridor or not (M, K), speed along the path (M,)."""
-    window, outline = corridors.points[vehicle], obstacles.outlines[obstacle]
-    gaps = outline[:, :, None] - window[:, None]  # (M, K, SAMPLES, 2)
-    nearest = (gaps * gaps).sum(-1).argmin(axis=-1)  # (M, K)
+    around = np.clip(sample[:, None] + _AROUND, 0, SAMPLES - 1)  # an outline reaches no further than that
     rows = np.arange(len(vehicle))[:, None]
-    yaw = corridors.yaw[vehicle][rows, nearest]
-    delta = outline - window[rows, nearest]
+    window, outline = corridors.points[vehicle[:, None], around], obstacles.outlines[obstacle]
+    gaps = outline[:, :, None] - window[:, None]  # (M, K, samples around, 2)
+    nearest = around[rows, (gaps[..., 0] ** 2 + gaps[..., 1] ** 2).argmin(axis=-1)]  # (M, K)
+    yaw = corridors.yaw[vehicle[:, None], nearest]
+    delta = outline - corridors.points[vehicle[:, None], nearest]
     cos, sin = np.cos(yaw), np.sin(yaw)
     forward = delta[..., 0] * cos + delta[..., 1] * sin
     lateral = delta[..., 1] * cos - delta[..., 0] * sin
     along = STEP * nearest + forward - corridors.offset[vehicle][:, None]
-    inside = np.abs(lateral) < corridors.half_width[vehicle][:, None] + MARGIN
+    inside = (np.abs(lateral) < corridors.half_width[vehicle][:, None] + MARGIN) & (forward < STEP)
     first = np.where(inside, along, np.inf).argmin(axis=1)
     direction = yaw[rows[:, 0], first]
     velocity = obstacles.velocities[obstacle]
     speed = velocity[:, 0] * np.cos(direction) + velocity[:, 1] * np.sin(direction)
-    return along, inside & (forward < STEP), speed
+    return along, inside, speed
 
 
 def idm_acceleration(

@@ -121,31 +121,17 @@ class Pedestrians:
 
     def step(self, ego: EgoVehicle, vehicles: Sequence[Vehicle], dt: float) -> None:
         """Advance everybody by `dt` s."""
-        centers = np.array([*(v.position[:2] for v in vehicles), ego.position[:2]])
-        yaws = np.array([*(v.yaw for v in vehicles), ego.yaw])
-        speeds = np.array([*(v.speed for v in vehicles), ego.speed])
-        sizes = np.array([*(v.blueprint.size[:2] for v in vehicles), ego.size[:2]])
+        cars = _Cars.of(ego, vehicles)
         for walker in self.walkers:
             if walker.crossing is not None and not walker.pinned and not walker.on_road and len(walker.targets) == 1:
-                walker.on_road = self._gap(self.town.crossings[walker.crossing], centers, yaws, speeds)
+                walker.on_road = _is_gap(self.town.crossings[walker.crossing], cars)
                 walker.waiting = not walker.on_road
-            walker.halted = walker.on_road and _car_in_front(walker, centers, yaws, sizes, speeds)
+            walker.halted = walker.on_road and _car_in_front(walker, cars)
             before = len(walker.targets)
             walker.advance(dt)
             if not walker.pinned:
                 self._decide(walker, before)
         self._refresh(ego)
-
-    def _gap(self, crossing: Crossing, centers: np.ndarray, yaws: np.ndarray, speeds: np.ndarray) -> bool:
-        """No vehicle arrives while one would be on the road."""
-        middle = 0.5 * (crossing.start + crossing.end)[:2]
-        half = 0.5 * float(np.linalg.norm((crossing.end - crossing.start)[:2]))
-        delta = middle - centers
-        distance = np.linalg.norm(delta, axis=1)
-        ahead = (delta * np.stack([np.cos(yaws), np.sin(yaws)], -1)).sum(-1)
-        comes = (ahead > -3.0) & (distance < 60.0) & (speeds > 0.4)
-        soon = (distance - half) / np.maximum(speeds, 0.1) < 2.0 * half / 1.3 + 1.0
-        return not bool((comes & soon).any() or (distance < half + 1.5).any())
 
     def _decide(self, walker: Walker, before: int) -> None:
         """At the end of a stretch: use the crossing here, step off a crossing, or stroll on."""
@@ -232,19 +218,51 @@ def _shifted(points: np.ndarray, side: float) -> list[np.ndarray]:
     return list(points + offset)
 
 
-def _car_in_front(walker: Walker, centers: np.ndarray, yaws: np.ndarray, sizes: np.ndarray, speeds: np.ndarray) -> bool:
+@dataclass(frozen=True)
+class _Cars:
+    """All vehicles and the ego, as people on foot see them."""
+
+    centers: np.ndarray  # (N, 2) m
+    headings: np.ndarray  # (N, 2)
+    speeds: np.ndarray  # (N,) m/s
+    reach: np.ndarray  # (N, 2) m, half length and width with a margin
+
+    @classmethod
+    def of(cls, ego: EgoVehicle, vehicles: Sequence[Vehicle]) -> _Cars:
+        yaws = np.array([*(v.yaw for v in vehicles), ego.yaw])
+        sizes = np.array([*(v.blueprint.size[:2] for v in vehicles), ego.size[:2]])
+        return cls(
+            np.array([*(v.position[:2] for v in vehicles), ego.position[:2]]),
+            np.stack([np.cos(yaws), np.sin(yaws)], axis=-1),
+            np.array([*(v.speed for v in vehicles), ego.speed]),
+            0.5 * sizes + 0.3,
+        )
+
+
+def _is_gap(crossing: Crossing, cars: _Cars) -> bool:
+    """No vehicle arrives while one would be on the road."""
+    middle = 0.5 * (crossing.start + crossing.end)[:2]
+    half = 0.5 * math.hypot(*(crossing.end - crossing.start)[:2])
+    delta = middle - cars.centers
+    distance = np.hypot(delta[:, 0], delta[:, 1])
+    if (distance < half + 1.5).any():
+        return False
+    comes = ((delta * cars.headings).sum(-1) > -3.0) & (distance < 60.0) & (cars.speeds > 0.4)
+    soon = (distance - half) < cars.speeds * (2.0 * half / 1.3 + 1.0)
+    return not bool((comes & soon).any())
+
+
+def _car_in_front(walker: Walker, cars: _Cars) -> bool:
     """A vehicle stands or passes within the walker's next steps: nobody walks into a car."""
     if not walker.targets:
         return False
     delta = walker.targets[0][:2] - walker.position[:2]
     direction = delta / max(math.hypot(*delta), 1e-6)
-    here = walker.position[:2]
+    matters = cars.speeds < 1.0 if walker.pinned else np.ones(len(cars.speeds), bool)
     for reach in (0.5, 1.1):
-        local = here + reach * direction - centers
-        c, s = np.cos(yaws), np.sin(yaws)
-        along = np.abs(local[:, 0] * c + local[:, 1] * s)
-        across = np.abs(local[:, 1] * c - local[:, 0] * s)
-        hit = (along < 0.5 * sizes[:, 0] + 0.3) & (across < 0.5 * sizes[:, 1] + 0.3)
-        if bool((hit & ((speeds < 1.0) | ~np.bool_(walker.pinned))).any()):
+        local = walker.position[:2] + reach * direction - cars.centers
+        along = np.abs((local * cars.headings).sum(-1))
+        across = np.abs(local[:, 1] * cars.headings[:, 0] - local[:, 0] * cars.headings[:, 1])
+        if ((along < cars.reach[:, 0]) & (across < cars.reach[:, 1]) & matters).any():
             return True
     return False
