@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from rsd_offline.commands.bench import bench_model_command
 from rsd_offline.commands.drive import drive
 from rsd_offline.commands.import_map import import_map
+from rsd_offline.commands.parity import parity
 from rsd_offline.commands.train import train
+from rsd_offline.commands.weights import export_weights, import_weights
 from rsd_offline.evaluation.closed_loop_metrics_command import closed_loop
 
 app = typer.Typer(
@@ -18,10 +21,16 @@ app = typer.Typer(
 )
 eval_app = typer.Typer(help="Score drives, plans and detections.", no_args_is_help=True)
 app.add_typer(eval_app, name="eval")
+bench_app = typer.Typer(help="Measure what the network costs.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
+bench_app.command("model")(bench_model_command)
 eval_app.command("closed-loop")(closed_loop)
 eval_app.command("drive")(drive)
 app.command("train")(train)
 app.command("import-map")(import_map)
+app.command("parity")(parity)
+app.command("import-weights")(import_weights)
+app.command("export-weights")(export_weights)
 
 # A command's module imports what is heavy inside its function, so that `rsd --help` stays quick.
 

@@ -30,8 +30,8 @@ def find_frames(losses: GoldenFile) -> GoldenFile:
     recordings = [golden for golden in beside if golden.frames]
     if len(recordings) != 1:
         raise GoldenError(
-            f"{losses.path}: its terms need the recorded frames they were computed on; found {len(recordings)} such files "
-            "beside it, name one with --frames"
+            f"{losses.path}: its terms need the recorded frames they were computed on; "
+            f"found {len(recordings)} such files beside it, name one with --frames"
         )
     return recordings[0]
 
@@ -62,14 +62,18 @@ def _row(name: str, actual: Tensor, recorded: float, tolerance: float) -> Row:
     return Row(name, (), error, error < tolerance)
 
 
-def term_rows(losses: GoldenFile, frames: GoldenFile, seed: int, tolerance: float) -> Iterator[Row]:
-    """A row per recorded term, on the outputs of the last recorded frame."""
-    run = ParityRun(frames, seed)
+def last_outputs(run: ParityRun) -> dict[str, Tensor]:
+    """Raw outputs of the last recorded frame."""
     outputs: dict[str, Tensor] = {}
     for _, frame_outputs, _ in run.frames():
         outputs = frame_outputs
-    targets = recorded_targets(losses.values, run.config.motion.steps)
-    terms = PlannerLoss(run.config)(outputs, targets)
+    return outputs
+
+
+def term_rows(losses: GoldenFile, outputs: dict[str, Tensor], config: ModelConfig, tolerance: float) -> Iterator[Row]:
+    """A row per recorded term, computed on `outputs`."""
+    targets = recorded_targets(losses.values, config.motion.steps)
+    terms = PlannerLoss(config)(outputs, targets)
     for key, recorded in losses.values.items():
         if key.startswith("loss/"):
             name = key.removeprefix("loss/")
@@ -105,7 +109,7 @@ def loss_rows(
 ) -> Iterator[Row]:
     """Every comparison that a losses file allows."""
     if any(key.startswith("loss/") for key in losses.values):
-        frames = GoldenFile(frames_path) if frames_path else find_frames(losses)
-        yield from term_rows(losses, frames, seed, tolerance)
+        run = ParityRun(GoldenFile(frames_path) if frames_path else find_frames(losses), seed)
+        yield from term_rows(losses, last_outputs(run), run.config, tolerance)
     if "plan/ego" in losses.values:
         yield from constraint_rows(losses, load_model_config("base"), tolerance)

@@ -209,6 +209,8 @@ class ParityRun:
 
 
 def layer_group(name: str) -> str:
-    """What a row belongs to, for a summary: backbone, fpn, enc, det_dec, ..., head, decoded."""
+    """What a row belongs to, for a summary: backbone, fpn, enc, det_dec, ..., head, decoded, loss, plan."""
     parts = name.split("/")
+    if not re.fullmatch(r"f\d+", parts[0]):
+        return parts[0]
     return re.sub(r"\d+$", "", parts[2]) if len(parts) > 2 and parts[1] == "mid" else parts[1]

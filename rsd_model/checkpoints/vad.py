@@ -1,4 +1,4 @@
-"""Names: which module of ours is which of VAD's. The public BEVFormer uses the same names for what it shares with VAD."""
+"""Names: which module of ours is which of VAD's. BEVFormer uses the same names for what it shares with VAD."""
 
 from __future__ import annotations
 

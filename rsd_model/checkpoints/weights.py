@@ -68,8 +68,8 @@ def load_planner(path: str | Path, expected: ModelConfig | None = None) -> Plann
         differing = config_differences(config, expected)
         if differing:
             raise WeightsError(
-                f"{path}: made for another configuration: {'; '.join(differing)}. Use the weights of {expected.name!r} or "
-                f"set the model to {config.name!r}"
+                f"{path}: made for another configuration, {_shortened(differing)}. "
+                f"Use weights of {expected.name!r}, or set the model to {config.name!r}"
             )
     model = Planner(config)
     load_into(model, state, str(path))
@@ -77,7 +77,7 @@ def load_planner(path: str | Path, expected: ModelConfig | None = None) -> Plann
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load a state that must fit exactly; raises WeightsError that lists what is missing, unknown or of another shape."""
+    """Load a state that must fit exactly; raises WeightsError with what is missing, unknown or of another shape."""
     own = model.state_dict()
     problems = [f"missing {key}" for key in own.keys() - state.keys()]
     problems += [f"unknown {key}" for key in state.keys() - own.keys()]
@@ -87,13 +87,17 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
         if own[key].shape != state[key].shape
     ]
     if problems:
-        shown = "; ".join(sorted(problems)[:5])
-        raise WeightsError(f"{source}: does not fit the network in {len(problems)} entries: {shown}")
+        raise WeightsError(f"{source}: does not fit the network, {_shortened(sorted(problems))}")
     model.load_state_dict(state)
 
 
+def _shortened(items: list[str], shown: int = 5) -> str:
+    rest = len(items) - shown
+    return "; ".join(items[:shown]) + (f"; and {rest} more" if rest > 0 else "")
+
+
 def config_differences(a: ModelConfig, b: ModelConfig) -> list[str]:
-    """Where two configurations describe different networks: 'key a-value, expected b-value'. Name and losses do not count."""
+    """Where two configurations describe different networks, as 'key is a, expected b'; name and losses do not count."""
     return _differences(_network_part(a), _network_part(b), "")
 
 
@@ -119,6 +123,6 @@ def _read(path: Path, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]
     except (SafetensorError, OSError, ValueError) as error:
         size = path.stat().st_size
         raise WeightsError(
-            f"{path}: not a whole safetensors file ({size} bytes; {error}). It was truncated or is of another kind: copy it "
-            "again, or convert a public checkpoint with `rsd import-weights`"
+            f"{path}: not a whole safetensors file ({size} bytes; {error}). It was truncated or is of another kind: "
+            "copy it again, or convert a public checkpoint with `rsd import-weights`"
         ) from None
