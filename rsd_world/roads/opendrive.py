@@ -70,8 +70,24 @@ def read_opendrive(path: str | Path) -> OpenDriveMap:
     roads = root.findall("road")
     if not roads:
         raise OpenDriveError(f"{path} holds no road")
-    sections = tuple(section for road in roads for section in _sections(road))
-    return OpenDriveMap(path.stem, text, sections, tuple(signal for signal in _signals(roads)))
+    _check_roads(roads, path)
+    try:
+        sections = tuple(section for road in roads for section in _sections(road))
+        return OpenDriveMap(path.stem, text, sections, tuple(_signals(roads)))
+    except ValueError as error:
+        raise OpenDriveError(f"{path} holds a value that is not a number: {error}") from error
+
+
+def _check_roads(roads: list[ElementTree.Element], path: Path) -> None:
+    """What would crash or mislead the import, named."""
+    for road in roads:
+        name = f"{path}: road {road.get('id')}"
+        if road.find("planView/geometry") is None:
+            raise OpenDriveError(f"{name} has no geometry; is the file complete?")
+        if road.find("lanes/laneSection") is None:
+            raise OpenDriveError(f"{name} has no lane section; is the file complete?")
+        if road.get("rule", "RHT") != "RHT":
+            raise OpenDriveError(f"{name} drives on the left; only right-hand traffic can be imported")
 
 
 def _sections(road: ElementTree.Element) -> list[LaneSection]:

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from shapely.geometry import LineString, Point, Polygon
 
-from rsd_world.roads.surface import Surface
+from rsd_world.roads.surface import Surface, lane_polygon
 from rsd_world.roads.town import Building, Crossing, Prop
 
 
@@ -33,11 +33,20 @@ STYLES = {
     "stucco": Style((9.0, 17.0), (9.0, 13.0), (5.0, 9.0), 9.0, (2.0, 6.0), 0.25, (4, 5, 6, 7), 11.0, None),
 }
 _TREE_FROM_CURB = 0.7  # m
-_CORNER_CLEARANCE = 9.0  # m around crossings without tall scenery, so that walkers are seen
+_CORNER_CLEARANCE = 9.0  # m around crossings and junctions without street trees, so that walkers and lights are seen
+_STEP_OFF_CLEARANCE = 2.5  # m around the ends of a crossing without lamps
+_MISSING_TREES = 0.25  # share of the street trees left out, so that rows look grown
 _LAMP_SPACING = 30.0  # m
 _GREEN_SPACING = 13.0  # m between trees off the street
 _GREEN_REACH = 45.0  # m from the asphalt that trees are planted
 _LOWEST_BRANCH_CLEARANCE = 1.2  # m from buildings to a trunk
+
+
+@dataclass(frozen=True)
+class _Clearings:
+    trees: shapely.Geometry  # no street tree in here
+    lamps: shapely.Geometry
+    houses: shapely.STRtree
 
 
 def place_buildings(surface: Surface, style: Style, rng: np.random.Generator) -> tuple[Building, ...]:
@@ -123,22 +132,24 @@ def place_props(
 ) -> tuple[Prop, ...]:
     """Street trees and lamps on the sidewalks, benches by the houses, trees and bushes on open ground."""
     houses = shapely.STRtree([footprint(building) for building in buildings])
-    ends = [Point(point[:2]) for crossing in crossings for point in (crossing.start, crossing.end)]
-    corners = shapely.union_all([point.buffer(_CORNER_CLEARANCE) for point in ends]) if ends else Polygon()
-    shapely.prepare(corners)
-    props = [prop for line in surface.sidewalks for prop in _street_props(line, surface, corners, houses, style, rng)]
+    clearings = _clearings(surface, crossings, houses)
+    props = [prop for line in surface.sidewalks for prop in _street_props(line, surface, clearings, style, rng)]
     props += _green(surface, houses, rng)
     props += _road_signs(surface)
     return tuple(props)
 
 
+def _clearings(surface: Surface, crossings: tuple[Crossing, ...], houses: shapely.STRtree) -> _Clearings:
+    ends = shapely.MultiPoint([point[:2] for crossing in crossings for point in (crossing.start, crossing.end)])
+    junctions = shapely.union_all([lane_polygon(lane) for lane in surface.graph.lanes if lane.junction >= 0])
+    trees = shapely.union(ends, junctions).buffer(_CORNER_CLEARANCE)
+    lamps = ends.buffer(_STEP_OFF_CLEARANCE)
+    shapely.prepare([trees, lamps])
+    return _Clearings(trees, lamps, houses)
+
+
 def _street_props(
-    line: LineString,
-    surface: Surface,
-    corners: shapely.Geometry,
-    houses: shapely.STRtree,
-    style: Style,
-    rng: np.random.Generator,
+    line: LineString, surface: Surface, clearings: _Clearings, style: Style, rng: np.random.Generator
 ) -> Iterator[Prop]:
     inward = [-side for side in _building_sides(line, surface)]
     if len(inward) != 1:
@@ -150,17 +161,18 @@ def _street_props(
         at, yaw = _along(line, s)
         to_road = np.array([-np.sin(yaw), np.cos(yaw)]) * inward[0]
         foot = at + to_road * (half - _TREE_FROM_CURB)
-        if s not in lamps and (corners.contains(Point(foot)) or rng.random() < 0.25):
-            continue
-        if surface.pavement.distance(Point(foot)) < 0.4:
+        kept_clear = clearings.lamps if s in lamps else clearings.trees
+        if kept_clear.contains(Point(foot)) or surface.pavement.distance(Point(foot)) < 0.4:
             continue
         facing = float(np.arctan2(to_road[1], to_road[0]))
         if s in lamps:
             yield Prop("lamp", surface.lifted(foot)[0], facing, 7.0)
             continue
+        if rng.random() < _MISSING_TREES:
+            continue
         yield Prop("tree", surface.lifted(foot)[0], float(rng.uniform(-np.pi, np.pi)), float(rng.uniform(5.0, 8.5)))
         bench = at - to_road * (half - 0.35)
-        if rng.random() < 0.12 and len(houses.query(Point(bench).buffer(0.8), predicate="intersects")) == 0:
+        if rng.random() < 0.12 and len(clearings.houses.query(Point(bench).buffer(0.8), predicate="intersects")) == 0:
             yield Prop("bench", surface.lifted(bench)[0], facing, 0.9)
 
 

@@ -195,6 +195,18 @@ def test_walkers_step_off_and_arrive_off_the_lanes_and_cross_some(town: Town) ->
 
 
 @BOTH
+def test_sidewalk_pieces_are_upright_quadrilaterals_off_the_lanes(town: Town) -> None:
+    quads = np.array(town.sidewalk_polygons)  # (Q, 4, 3)
+    assert quads.shape[1:] == (4, 3)
+    edges = np.roll(quads, -1, axis=1)[..., :2] - quads[..., :2]
+    following = np.roll(edges, -1, axis=1)
+    corners = edges[..., 0] * following[..., 1] - edges[..., 1] * following[..., 0]
+    folded = (corners < -1e-9).any(axis=1)
+    assert folded.mean() < 0.01
+    assert distance_to_lanes(town, quads[~folded].mean(axis=1)[:, :2]).min() > 0.5
+
+
+@BOTH
 def test_parking_spots_lie_beside_their_lane_and_off_all_lanes(town: Town) -> None:
     for spot in town.parking:
         x, y, _, yaw = town.lanes.pose_at(spot.lane, spot.s)
