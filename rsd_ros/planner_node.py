@@ -35,6 +35,7 @@ from rsd_ros.conversions import InvalidInput, transform_matrix
 from rsd_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from rsd_ros.ego_history import EgoHistory
 from rsd_ros.parameters import declare, read
+from rsd_ros.peer_check import PeerCheck
 from rsd_ros.plan_publishers import PlanPublishers
 from rsd_ros.planner_parameters import PLANNER_PARAMETERS
 from rsd_ros.planning_cycle import PlanningCycle, Runtime, StopRules
@@ -132,6 +133,8 @@ class PlannerNode(LifecycleNode):
         ]
         backwards = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-0.05), on_clock_change=True)
         self._jump_handle = self.get_clock().create_jump_callback(backwards, post_callback=self._on_time_jump)
+        topics = [subscription.topic_name for subscription in self._subscriptions_made]
+        self._peers = PeerCheck(self, self.diagnostics, topics, self._image_load)
         self.planning.start()
         return TransitionCallbackReturn.SUCCESS
 
@@ -162,6 +165,7 @@ class PlannerNode(LifecycleNode):
             self.destroy_subscription(subscription)
         self._timers_made, self._subscriptions_made = [], []
         self._jump_handle.unregister()
+        self._peers.destroy()
         self.planning.close()
         self.planning = None
 
@@ -214,6 +218,14 @@ class PlannerNode(LifecycleNode):
         )
         self.get_logger().error(sentence)
         self.diagnostics.set(f"qos {topic}", ERROR, sentence)
+
+    def _image_load(self) -> tuple[int, int] | None:
+        """Number of images in a set and bytes of the largest as bgra8; None while the sizes are unknown."""
+        try:
+            sizes = self.inputs.calibration.rig().sizes
+        except InvalidInput:
+            return None
+        return len(sizes), 4 * int(sizes.prod(axis=1).max())
 
     def _camera_mount(self, frame: str) -> np.ndarray:
         base = self.settings.base_frame

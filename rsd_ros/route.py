@@ -160,6 +160,6 @@ class RouteTracker:
 
     def command(self, along: float, lookahead: float = 15.0) -> Command:
         """The manoeuvre at `along` or the next one within `lookahead` m, else LANEFOLLOW."""
-        inside = (self.along >= along - SPACING) & (self.along <= along + lookahead)
+        inside = (self.along > along - SPACING) & (self.along <= along + lookahead)
         manoeuvres = self.commands[inside & (self.commands != Command.LANEFOLLOW)]
         return Command(int(manoeuvres[0])) if len(manoeuvres) else Command.LANEFOLLOW

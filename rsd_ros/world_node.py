@@ -1,0 +1,232 @@
+"""`/rsd/world`: the embedded world behind the topics of CARLA's ROS bridge, in lock-step.
+
+A tick: publish clock, state and images; wait for the command of that stamp (a second at most, then go on with the last
+one, as the bridge does); step. The main thread drives the world and the renderer, the executor spins beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.node import Node
+
+from rsd_model.contracts import VehicleControl
+from rsd_model.resources import config_path
+from rsd_ros import qos
+from rsd_ros.carla_rig import load_rig
+from rsd_ros.command_messages import control_of
+from rsd_ros.compat.messages import CarlaEgoVehicleControl
+from rsd_ros.conversions import NANOSECONDS, InvalidInput, ns_to_stamp, stamp_to_ns
+from rsd_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from rsd_ros.parameters import declare, read
+from rsd_ros.peer_check import PeerCheck
+from rsd_ros.world_parameters import WORLD_PARAMETERS
+from rsd_ros.world_publishers import WorldPublishers
+from rsd_world.render.renderer import Renderer
+from rsd_world.world import Episode, World
+
+START = NANOSECONDS  # ROS time of the first tick: zero would mean that no clock has come yet
+STAMP_TOLERANCE = 1_000_000  # ns between a command and its tick, the leaderboard's
+RCLError = rclpy_implementation.RCLError
+REPORT_EVERY = 10  # ticks
+WAIT_SLICE = 0.1  # s
+EXIT_NO_WORLD = 4
+
+
+class WorldNode(Node):
+    """A world, its renderer and the topics between them and the driver."""
+
+    def __init__(self, **node_options: Any) -> None:
+        """Raises InvalidInput, ValueError or GraphicsUnavailableError where the world cannot be built."""
+        super().__init__("world", namespace="/rsd", **node_options)
+        declare(self, WORLD_PARAMETERS)
+        self.settings = settings = read(self, WORLD_PARAMETERS)
+        self.diagnostics = Diagnostics(self)
+        episode = Episode(
+            settings.town, settings.route, settings.scenario or None, settings.weather, settings.seed,
+            settings.vehicles, settings.pedestrians, settings.fixed_delta_seconds,
+        )  # fmt: skip
+        size = (settings.image_width, settings.image_height)
+        file = Path(settings.rig_file) if settings.rig_file else config_path("carla/bench2drive_rig.json")
+        rig = load_rig(file, size if all(size) else None)
+        self.world = World(episode)
+        self.renderer = Renderer(self.world.town, rig)
+        self.publishers_ = WorldPublishers(self, rig, settings.role_name, settings.fixed_delta_seconds)
+        self._control_topic = f"/carla/{settings.role_name}/vehicle_control_cmd"
+        self.create_subscription(CarlaEgoVehicleControl, self._control_topic, self._on_control, qos.CONTROL)
+        self._answered = threading.Condition()
+        self._control, self._control_stamp = VehicleControl(brake=1.0), -1
+        self._stopped = False
+        self.timeouts = 0
+        self.milliseconds: dict[str, float] = {}  # of the last tick, by stage
+        self.create_timer(1.0, self.diagnostics.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._peers = PeerCheck(self, self.diagnostics, [self._control_topic])
+
+    # --- executor's thread ----------------------------------------------------------
+
+    def _on_control(self, message: CarlaEgoVehicleControl) -> None:
+        try:
+            control = control_of(message)
+        except InvalidInput as problem:
+            if self.diagnostics.set("control", ERROR, f"{problem}: command refused"):
+                self.get_logger().error(f"{problem}: command refused")
+            return
+        stamp = stamp_to_ns(message.header.stamp)
+        with self._answered:
+            # A command without a stamp (sent by hand) answers any tick, as it would the bridge's.
+            self._control, self._control_stamp = control, stamp or self._now
+            self._answered.notify_all()
+
+    def stop(self) -> None:
+        """End the drive after this tick."""
+        with self._answered:
+            self._stopped = True
+            self._answered.notify_all()
+
+    # --- main thread ----------------------------------------------------------------
+
+    @property
+    def _now(self) -> int:
+        """ROS time of the present tick in ns."""
+        return START + round(self.world.time * NANOSECONDS)
+
+    @property
+    def _over(self) -> bool:
+        limit = self.settings.max_seconds
+        return self._stopped or self.world.done or (limit > 0.0 and self.world.time >= limit)
+
+    def drive(self) -> None:
+        """Run the episode to its end."""
+        self.publishers_.start(self.world, ns_to_stamp(self._now))
+        self._wait_for_driver()
+        begin = time.monotonic()
+        while not self._over:
+            self._tick()
+            if self.settings.realtime_factor > 0.0:
+                due = begin + self.world.time / self.settings.realtime_factor
+                time.sleep(max(due - time.monotonic(), 0.0))
+        if not self._stopped:
+            self._finish(time.monotonic() - begin)
+
+    def _tick(self) -> None:
+        started = time.perf_counter()
+        rgb = self.renderer.render(self.world.snapshot).rgb
+        rendered = time.perf_counter()
+        self._publish(rgb)
+        published = time.perf_counter()
+        control = self._await_control()
+        answered = time.perf_counter()
+        before = len(self.world.infractions)
+        self.world.step(control)
+        stepped = time.perf_counter()
+        if self.world.frame % REPORT_EVERY == 0 or len(self.world.infractions) > before:
+            self.publishers_.report(self.world)
+        marks = {"render": rendered, "publish": published, "wait": answered, "step": stepped}
+        times = [started, *marks.values()]
+        self.milliseconds = {name: 1e3 * (b - a) for name, a, b in zip(marks, times, times[1:], strict=False)}
+
+    def _publish(self, rgb: Any) -> None:
+        stamp = ns_to_stamp(self._now)
+        self.publishers_.clock(stamp)
+        self.publishers_.state(self.world, self._control, stamp)
+        self.publishers_.cameras(rgb, stamp)
+
+    def _await_control(self) -> VehicleControl:
+        """The command of this tick, or the last one where none comes in time."""
+        with self._answered:
+            came = self._answered.wait_for(
+                lambda: self._stopped or self._control_stamp >= self._now - STAMP_TOLERANCE,
+                timeout=self.settings.control_timeout,
+            )
+            control = self._control
+        values = {name: f"{value:.1f}" for name, value in self.milliseconds.items()}
+        if came:
+            self.diagnostics.set("control", OK, "commands come in time", timeouts=self.timeouts, **values)
+            return control
+        self.timeouts += 1
+        sentence = (
+            f"no command on {self._control_topic} within {self.settings.control_timeout:g} s: going on with the last"
+        )
+        if self.diagnostics.set("control", WARN, sentence, timeouts=self.timeouts, **values):
+            self.get_logger().warning(sentence)
+        return control
+
+    def _wait_for_driver(self) -> None:
+        """Wait until the driver listens to all cameras and somebody sends commands."""
+        driver, until = self.settings.driver_node, time.monotonic() + self.settings.driver_timeout
+        if not driver:
+            return
+        while not self._stopped and time.monotonic() < until:
+            if self._listens(driver) and self.count_publishers(self._control_topic):
+                return
+            time.sleep(WAIT_SLICE)
+        if not self._stopped:
+            self.get_logger().warning(
+                f"{driver} did not come within {self.settings.driver_timeout:g} s: driving without it"
+            )
+
+    def _listens(self, driver: str) -> bool:
+        for publisher in (*self.publishers_.images.values(), self.publishers_.odometry):
+            peers = self.get_subscriptions_info_by_topic(publisher.topic_name)
+            names = {f"{peer.node_namespace.rstrip('/')}/{peer.node_name}" for peer in peers}
+            if driver not in names or publisher.get_subscription_count() < len(peers):
+                return False
+        return True
+
+    def _finish(self, seconds: float) -> None:
+        self.publishers_.report(self.world)
+        factor = self.world.time / max(seconds, 1e-6)
+        self.get_logger().info(
+            f"{self.world.outcome} after {self.world.time:.1f} s, {100.0 * self.world.progress:.1f} % of the route, "
+            f"{len(self.world.infractions)} infractions, real-time factor {factor:.2f}"
+        )
+        self.publishers_.events.wait_for_all_acked(Duration(seconds=2.0))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Drive one episode; `EXIT_NO_WORLD` where it cannot be built."""
+    rclpy.init(args=args)
+    try:
+        node = WorldNode()
+    except (InvalidInput, ValueError, OSError, RuntimeError) as problem:
+        print(f"rsd/world: {problem}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return EXIT_NO_WORLD
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    spinning = threading.Thread(target=_spin, args=(executor, node), daemon=True)
+    spinning.start()
+    try:
+        node.drive()
+    except KeyboardInterrupt:
+        pass
+    except RCLError:
+        if rclpy.ok():  # else told to end in the middle of a tick
+            raise
+    finally:
+        executor.shutdown()
+        spinning.join(2.0)
+        node.renderer.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _spin(executor: SingleThreadedExecutor, node: WorldNode) -> None:
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        node.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

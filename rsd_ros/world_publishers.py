@@ -1,0 +1,111 @@
+"""The embedded world's topics: names, types and QoS of CARLA's ROS bridge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry, Path
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Float32, String
+
+from rsd_model.contracts import CameraRig, VehicleControl
+from rsd_ros import qos
+from rsd_ros.compat.messages import (
+    CarlaEgoVehicleInfo,
+    CarlaEgoVehicleStatus,
+    CarlaRoute,
+    CarlaStatus,
+    CarlaWorldInfo,
+    TFMessage,
+)
+from rsd_ros.conversions import image_message, odometry_message
+from rsd_ros.world_messages import (
+    MAP_FRAME,
+    camera_info_message,
+    events_json,
+    global_plan_message,
+    transform_message,
+    vehicle_info_message,
+    vehicle_status_message,
+    waypoints_message,
+)
+from rsd_world.world import World
+
+
+class WorldPublishers:
+    """What CARLA's bridge publishes for one vehicle, and `~/events`."""
+
+    def __init__(self, node: Node, rig: CameraRig, role: str, delta: float) -> None:
+        """`role` names the vehicle in topics and frames, `delta` s is the tick."""
+        self._rig, self._role, self._delta = rig, role, delta
+        vehicle = f"/carla/{role}"
+
+        def create(kind: type, topic: str, profile: Any = qos.SENSOR_OUT) -> Publisher:
+            return node.create_publisher(kind, topic, profile)
+
+        self.images = {name: create(Image, f"{vehicle}/{name}/image") for name in rig.names}
+        self.infos = {name: create(CameraInfo, f"{vehicle}/{name}/camera_info") for name in rig.names}
+        self.odometry = create(Odometry, f"{vehicle}/odometry")
+        self._speedometer = create(Float32, f"{vehicle}/speedometer")
+        self._status = create(CarlaEgoVehicleStatus, f"{vehicle}/vehicle_status")
+        self._info = create(CarlaEgoVehicleInfo, f"{vehicle}/vehicle_info", qos.LATCHED_INFO)
+        self._waypoints = create(Path, f"{vehicle}/waypoints", qos.LATCHED)
+        # A name of CARLA's leaderboard; the bridge itself tells no commands.
+        self._global_plan = create(CarlaRoute, f"{vehicle}/global_plan", qos.LATCHED)
+        self._clock = create(Clock, "/clock", qos.CLOCK)
+        self._world_status = create(CarlaStatus, "/carla/status")
+        self._world_info = create(CarlaWorldInfo, "/carla/world_info", qos.LATCHED_INFO)
+        self._tf = create(TFMessage, "/tf", qos.TF)
+        self.events = create(String, "~/events", qos.LATCHED)
+
+    def start(self, world: World, stamp: Time) -> None:
+        """What is told once: map, vehicle, route."""
+        points, commands = world.tracker.points, world.tracker.commands
+        self._world_info.publish(CarlaWorldInfo(map_name=world.town.name))
+        self._info.publish(vehicle_info_message(world.dynamics.parameters, self._role))
+        self._global_plan.publish(global_plan_message(points, commands))
+        self._waypoints.publish(waypoints_message(points, stamp))
+
+    def clock(self, stamp: Time) -> None:
+        """Simulation time."""
+        self._clock.publish(Clock(clock=stamp))
+
+    def state(self, world: World, control: VehicleControl, stamp: Time) -> None:
+        """All of a tick but the images."""
+        ego = world.ego_state()
+        self._world_status.publish(
+            CarlaStatus(
+                frame=world.frame,
+                fixed_delta_seconds=self._delta,
+                synchronous_mode=True,
+                synchronous_mode_running=True,
+            )
+        )
+        self._tf.publish(TFMessage(transforms=self._transforms(ego.pose, stamp)))
+        self._speedometer.publish(Float32(data=ego.speed))
+        self._status.publish(vehicle_status_message(ego, control, stamp))
+        self.odometry.publish(odometry_message(ego, stamp, MAP_FRAME, self._role))
+
+    def _transforms(self, pose: np.ndarray, stamp: Time) -> list[TransformStamped]:
+        mounts = [
+            transform_message(mount, self._role, f"{self._role}/{name}", stamp)
+            for name, mount in zip(self._rig.names, self._rig.cam_to_base, strict=True)
+        ]
+        return [transform_message(pose, MAP_FRAME, self._role, stamp), *mounts]
+
+    def cameras(self, rgb: np.ndarray, stamp: Time) -> None:
+        """Images (N, H, W, 3) uint8 RGB with their calibration."""
+        for i, name in enumerate(self._rig.names):
+            frame = f"{self._role}/{name}"
+            self.infos[name].publish(camera_info_message(self._rig, i, stamp, frame))
+            self.images[name].publish(image_message(rgb[i], stamp, frame))
+
+    def report(self, world: World) -> None:
+        """How the drive goes."""
+        self.events.publish(String(data=events_json(world)))
