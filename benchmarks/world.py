@@ -2,8 +2,9 @@
 
     python benchmarks/world.py --out out/world.json
 
-A drive of the expert is recorded first; then every configuration draws the very same snapshots. Prints Hz (median of the
-passes, and the fastest pass, which other work on the machine disturbs least) and writes JSON with the hardware's name and load.
+A drive of the expert is recorded first; then every configuration draws the very same snapshots. Prints Hz (median of
+the passes, and the fastest pass, which other work on the machine disturbs least) and writes JSON with the hardware's
+name and load.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def processor_name() -> str:
 
 
 def record_drive(town: str, weather: str, actors: int, frames: int) -> tuple[Town, list[Snapshot], dict]:
-    """Snapshots of an expert's drive with the `actors` nearest the ego kept, and what a step of the simulation costs."""
+    """Snapshots of an expert's drive with the `actors` nearest the ego kept, and what a simulation step costs."""
     world = World(Episode(town=town, weather=weather, vehicles=actors * 3 // 4, pedestrians=actors // 2))
     expert, snapshots, steps = Expert(world), [], []
     while len(snapshots) < frames and not world.done:
@@ -51,11 +52,17 @@ def record_drive(town: str, weather: str, actors: int, frames: int) -> tuple[Tow
         nearest = sorted(snapshot.actors, key=lambda a: float(np.linalg.norm(a.position - snapshot.ego.position)))
         kept = {"actors": tuple(nearest[:actors])}
         snapshots.append(Snapshot(**{**vars(snapshot), **kept}))
-    timing = {"median_ms": float(np.median(steps)), "p99_ms": float(np.percentile(steps, 99)), "actors": len(snapshot.actors)}
+    timing = {
+        "median_ms": float(np.median(steps)),
+        "p99_ms": float(np.percentile(steps, 99)),
+        "actors": len(snapshot.actors),
+    }
     return world.town, snapshots, timing
 
 
-def measure(town: Town, snapshots: list[Snapshot], size: tuple[int, int], outputs: tuple[str, ...], passes: int) -> dict:
+def measure(
+    town: Town, snapshots: list[Snapshot], size: tuple[int, int], outputs: tuple[str, ...], passes: int
+) -> dict:
     """Hz of one configuration over several passes of the drive."""
     load = os.getloadavg()[0]
     with Renderer(town, bench2drive_rig(*size), outputs) as renderer:
@@ -84,7 +91,9 @@ def measure(town: Town, snapshots: list[Snapshot], size: tuple[int, int], output
 
 def print_table(results: list[dict], simulation: dict, machine: dict) -> None:
     """The table a reader wants."""
-    table = Table(title=f"six cameras, {machine['actors']} actors, {machine['town']}, {machine['processor']} x {machine['cores']}")
+    table = Table(
+        title=f"six cameras, {machine['actors']} actors, {machine['town']}, {machine['processor']} x {machine['cores']}"
+    )
     for column in ("resolution", "outputs", "Hz median", "Hz best", "ms", "CPU ms", "load"):
         table.add_column(column, justify="right" if column not in ("resolution", "outputs") else "left")
     for r in results:
@@ -93,11 +102,17 @@ def print_table(results: list[dict], simulation: dict, machine: dict) -> None:
     console = Console()
     console.print(table)
     console.print(f"driver: {results[0]['driver']}")
-    console.print("one step of the simulation: median {median_ms:.2f} ms, p99 {p99_ms:.2f} ms with {actors} actors".format(**simulation))
+    console.print(
+        "one step of the simulation: median {median_ms:.2f} ms, p99 {p99_ms:.2f} ms with {actors} actors".format(
+            **simulation
+        )
+    )
     for r in results:
         if (r["resolution"], r["outputs"]) == TARGET[:2]:
             verdict = "reached" if r["hz_median"] >= TARGET[2] else "missed"
-            console.print(f"target of {TARGET[2]:.0f} Hz at {TARGET[0]} {TARGET[1]}: {verdict} ({r['hz_median']:.1f} Hz)")
+            console.print(
+                f"target of {TARGET[2]:.0f} Hz at {TARGET[0]} {TARGET[1]}: {verdict} ({r['hz_median']:.1f} Hz)"
+            )
 
 
 def main() -> None:
@@ -113,16 +128,19 @@ def main() -> None:
     arguments = parser.parse_args()
     town, snapshots, simulation = record_drive(arguments.town, arguments.weather, arguments.actors, arguments.frames)
     machine = {
-        "processor": processor_name(), "cores": os.cpu_count(), "system": platform.platform(), "panda3d": panda3d.__version__,
-        "town": arguments.town, "weather": arguments.weather, "actors": len(snapshots[0].actors), "frames": len(snapshots),
-        "passes": arguments.passes,
+        "processor": processor_name(), "cores": os.cpu_count(), "system": platform.platform(),
+        "panda3d": panda3d.__version__,
+        "town": arguments.town, "weather": arguments.weather, "actors": len(snapshots[0].actors),
+        "frames": len(snapshots),        "passes": arguments.passes,
     }  # fmt: skip
     sizes = [tuple(int(v) for v in text.split("x")) for text in arguments.resolutions]
     results = [measure(town, snapshots, size, outputs, arguments.passes) for size in sizes for outputs in OUTPUTS]
     print_table(results, simulation, machine)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps({"machine": machine, "simulation_step": simulation, "rendering": results}, indent=1))
+        arguments.out.write_text(
+            json.dumps({"machine": machine, "simulation_step": simulation, "rendering": results}, indent=1)
+        )
 
 
 if __name__ == "__main__":

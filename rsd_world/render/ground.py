@@ -209,7 +209,9 @@ def _kerbs(rings: list[np.ndarray], road: np.ndarray, tree: cKDTree) -> Mesh:
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
     middle = (start + end)[:, :2] / 2.0
     along = (end - start)[:, :2]
-    outward = np.column_stack([along[:, 1], -along[:, 0]]) / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    outward = np.column_stack([along[:, 1], -along[:, 0]]) / np.maximum(
+        np.linalg.norm(along, axis=1, keepdims=True), 1e-9
+    )
     distance, nearest = tree.query(middle)
     faces_road = ((road[nearest, :2] - middle) * outward).sum(axis=1) > 0.5 * distance
     shared = cKDTree(middle).query(middle, k=2)[0][:, 1] < 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -15,6 +16,9 @@ METRES_PER_PIXEL = 0.4
 LARGEST = 4096  # pixels along a side
 LAMP_RADIUS = 13.0  # m
 STAIN_TILE = 512  # pixels
+
+
+ToPixels = Callable[[np.ndarray], np.ndarray]  # (P, 2) m, map -> (P, 2) int32 column, row
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def sun_casts_shadows(look: Look) -> bool:
     return max(look.sun) > 0.5
 
 
-def _draw_building_shadows(layer: np.ndarray, town: Town, look: Look, to_pixels) -> None:
+def _draw_building_shadows(layer: np.ndarray, town: Town, look: Look, to_pixels: ToPixels) -> None:
     for building in town.buildings:
         length, width, height = building.size
         c, s = np.cos(building.yaw), np.sin(building.yaw)
@@ -68,7 +72,7 @@ def _draw_building_shadows(layer: np.ndarray, town: Town, look: Look, to_pixels)
         cv2.fillConvexPoly(layer, hull, 0)
 
 
-def _draw_prop_shadows(layer: np.ndarray, town: Town, look: Look, to_pixels, resolution: float) -> None:
+def _draw_prop_shadows(layer: np.ndarray, town: Town, look: Look, to_pixels: ToPixels, resolution: float) -> None:
     for prop in town.props:
         foot = prop.position[:2]
         if prop.kind in ("tree", "bush"):

@@ -35,12 +35,18 @@ class Mesh:
         data[:, column] = value
         return Mesh(self.position, self.normal, self.color, data, self.triangles)
 
+    def taking(self, vertices: np.ndarray, triangles: np.ndarray) -> Mesh:
+        """A mesh of some of the vertices, with triangles between them."""
+        columns = self.position[vertices], self.normal[vertices], self.color[vertices], self.data[vertices]
+        return Mesh(*columns, triangles=triangles)
+
 
 def merge(meshes: Iterable[Mesh]) -> Mesh:
     """All meshes as one."""
     parts = list(meshes)
     if not parts:
-        return Mesh(*(np.zeros((0, n)) for n in (3, 3, 3, 4)), np.zeros((0, 3), int))
+        nothing = np.zeros((0, 3))
+        return Mesh(nothing, nothing, nothing, np.zeros((0, 4)), np.zeros((0, 3), int))
     offsets = np.cumsum([0] + [len(p.position) for p in parts[:-1]])
     return Mesh(
         np.concatenate([p.position for p in parts]),
@@ -53,7 +59,9 @@ def merge(meshes: Iterable[Mesh]) -> Mesh:
 
 def _uniform(positions: np.ndarray, normals: np.ndarray, color: Rgb, data: tuple, triangles: np.ndarray) -> Mesh:
     n = len(positions)
-    return Mesh(positions, normals, np.tile(color, (n, 1)).astype(float), np.tile(data, (n, 1)).astype(float), triangles)
+    return Mesh(
+        positions, normals, np.tile(color, (n, 1)).astype(float), np.tile(data, (n, 1)).astype(float), triangles
+    )
 
 
 def facets(corners: np.ndarray, color: Rgb, data: tuple = (0, 0, 0, 0)) -> Mesh:
@@ -77,7 +85,10 @@ def fan(ring: np.ndarray, color: Rgb, data: tuple = (0, 0, 0, 0)) -> Mesh:
 
 
 def loft(first: np.ndarray, last: np.ndarray, color: Rgb, data: tuple = (0, 0, 0, 0), caps: str = "both") -> Mesh:
-    """A solid between two rings (V, 3) m; `first` is counter-clockwise seen along first -> last. `caps`: both|last|none."""
+    """A solid between two rings (V, 3) m; `first` runs counter-clockwise seen along first -> last.
+
+    `caps` is both, last or none.
+    """
     nxt = np.roll(np.arange(len(first)), -1)
     walls = facets(np.stack([first[nxt], first, last, last[nxt]], axis=1), color, data)
     parts = [walls]
@@ -98,23 +109,23 @@ def box(center: tuple, size: tuple, color: Rgb, data: tuple = (0, 0, 0, 0), tape
 
 def tube(start: tuple, end: tuple, radius: float, color: Rgb, data: tuple = (0, 0, 0, 0), sides: int = 4) -> Mesh:
     """A smooth straight rod from `start` to `end`, m, open at its ends."""
-    ring, start, end = _ring(start, end, sides)
+    ring, low, high = _ring(start, end, sides)
     i = np.arange(sides)
     j = (i + 1) % sides
     triangles = np.concatenate([np.stack([j, i, sides + i], 1), np.stack([j, sides + i, sides + j], 1)])
-    positions = np.concatenate([start + radius * ring, end + radius * ring])
+    positions = np.concatenate([low + radius * ring, high + radius * ring])
     return _uniform(positions, np.concatenate([ring, ring]), color, data, triangles)
 
 
 def drum(start: tuple, end: tuple, radius: float, color: Rgb, data: tuple = (0, 0, 0, 0), sides: int = 10) -> Mesh:
     """A closed cylinder with sharp edges from `start` to `end`, m."""
-    ring, start, end = _ring(start, end, sides)
-    return loft(start + radius * ring, end + radius * ring, color, data)
+    ring, low, high = _ring(start, end, sides)
+    return loft(low + radius * ring, high + radius * ring, color, data)
 
 
 def cone(center: tuple, radius: float, height: float, color: Rgb, data: tuple = (0, 0, 0, 0), sides: int = 7) -> Mesh:
     """A smooth upright cone on its base's `center`, m, open below."""
-    ring, start, _ = _ring(center, np.add(center, (0.0, 0.0, 1.0)), sides)
+    ring, start, _ = _ring(center, (center[0], center[1], center[2] + 1.0), sides)
     i = np.arange(sides)
     triangles = np.stack([(i + 1) % sides, i, np.full(sides, sides)], 1)
     slope = np.array([0.0, 0.0, radius / height])
@@ -125,20 +136,19 @@ def cone(center: tuple, radius: float, height: float, color: Rgb, data: tuple = 
 
 def _ring(start: tuple, end: tuple, sides: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit vectors around the axis, counter-clockwise seen along it, and both ends as arrays."""
-    start, end = np.asarray(start, float), np.asarray(end, float)
-    axis = (end - start) / np.linalg.norm(end - start)
+    low, high = np.asarray(start, float), np.asarray(end, float)
+    axis = (high - low) / np.linalg.norm(high - low)
     u = np.cross(axis, [1.0, 0.0, 0.0] if abs(axis[0]) < 0.9 else [0.0, 1.0, 0.0])
     u /= np.linalg.norm(u)
     angle = -2.0 * np.pi * np.arange(sides) / sides
-    return np.cos(angle)[:, None] * u + np.sin(angle)[:, None] * np.cross(axis, u), start, end
+    return np.cos(angle)[:, None] * u + np.sin(angle)[:, None] * np.cross(axis, u), low, high
 
 
 def welded(mesh: Mesh) -> Mesh:
     """The mesh with equal vertices made one."""
     rows = np.concatenate([mesh.position, mesh.normal, mesh.color, mesh.data], axis=1)
     _, first, index = np.unique(np.round(rows, 2), axis=0, return_index=True, return_inverse=True)
-    columns = (column[first] for column in (mesh.position, mesh.normal, mesh.color, mesh.data))
-    return Mesh(*columns, index.reshape(-1)[mesh.triangles])
+    return mesh.taking(first, index.reshape(-1)[mesh.triangles])
 
 
 def blob(center: tuple, radii: tuple, color: Rgb, data: tuple = (0, 0, 0, 0), sides: int = 6) -> Mesh:
@@ -168,8 +178,7 @@ def split_by_tile(mesh: Mesh, tile: float) -> Iterator[Mesh]:
     for k in range(owner.max() + 1):
         triangles = mesh.triangles[owner == k]
         used, index = np.unique(triangles, return_inverse=True)
-        columns = (column[used] for column in (mesh.position, mesh.normal, mesh.color, mesh.data))
-        yield Mesh(*columns, index.reshape(-1, 3))
+        yield mesh.taking(used, index.reshape(-1, 3))
 
 
 def _vertex_format() -> core.GeomVertexFormat:

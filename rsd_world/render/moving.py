@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from panda3d import core
 
 from rsd_world.render import people, signals, vehicles
+from rsd_world.render.glow import vehicle_glow
 from rsd_world.render.ground_map import GroundMap, sun_casts_shadows
 from rsd_world.render.mesh import Mesh, geom_node
 from rsd_world.render.scene import HALO, SHADOW, Scene, blended, vectors
-from rsd_world.render.shading import shader
 from rsd_world.render.weather import Look
 from rsd_world.roads.town import Town
 from rsd_world.state import ActorKind, ActorState, EgoVehicle, LightState
@@ -36,38 +37,63 @@ LIGHTS_FIRST = 1_000_000  # drawn before all actors
 def ego_as_actor(ego: EgoVehicle) -> ActorState:
     """The ego as something that can be drawn; id 0, so that it stays out of the instance image."""
     heading = np.array([np.cos(ego.yaw), np.sin(ego.yaw)])
-    return ActorState(0, ActorKind.CAR, ego.position, ego.yaw, ego.size, ego.speed * heading, color=(0.02, 0.10, 0.42), braking=ego.acceleration < -0.8)
+    return ActorState(
+        0,
+        ActorKind.CAR,
+        ego.position,
+        ego.yaw,
+        ego.size,
+        ego.speed * heading,
+        color=(0.02, 0.10, 0.42),
+        braking=ego.acceleration < -0.8,
+    )
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What is drawn of an actor of one kind and size."""
+
+    body: core.GeomNode | None  # None: only its shadow
+    glow: core.GeomNode | None  # of its lamps
 
 
 class _Drawn:
     """One actor in the scene."""
 
-    def __init__(self, mesh: core.GeomNode | None, shadow: core.GeomNode, scene: Scene, actor: ActorState) -> None:
-        self.uniforms, self.shade = vectors(3), vectors(3)
-        self.nodes = []
-        if mesh is not None:
-            body = scene.material("actor").attach_new_node(mesh.make_copy(), actor.id)
-            body.set_shader_input("actor", self.uniforms)
-            self.nodes.append(body)
-        ground = blended(scene.material("shadow").attach_new_node(shadow.make_copy(), actor.id), SHADOW)
-        ground.set_shader_input("actor", self.shade)
-        ground.node().set_bounds(core.BoundingSphere((0, 0, 0), float(np.hypot(*actor.size[:2])) + LONGEST_SHADOW))
-        ground.node().set_final(True)
-        self.nodes.append(ground)
-        self.key: tuple | None = None
+    def __init__(self, key: tuple, shape: _Shape, shadow: core.GeomNode, scene: Scene, actor: ActorState) -> None:
+        self.key = key
         self.state: ActorState | None = None
         self.look: Look | None = None
         self.pose: tuple | None = None
+        self.uniforms, self.shade = vectors(3), vectors(3)
+        parts = {"actor": shape.body, "shadow": shadow, "halo": shape.glow}
+        # Sorted by id, so that the order in which actors appeared does not show.
+        self._nodes = {
+            material: scene.material(material).attach_new_node(node.make_copy(), actor.id)
+            for material, node in parts.items() if node is not None
+        }  # fmt: skip
+        for material, node in self._nodes.items():
+            node.set_shader_input("actor", self.shade if material == "shadow" else self.uniforms)
+        ground = blended(self._nodes["shadow"], SHADOW).node()
+        ground.set_bounds(core.BoundingSphere((0, 0, 0), math.hypot(*actor.size[:2]) + LONGEST_SHADOW))
+        ground.set_final(True)
+        if shape.glow is not None:
+            blended(self._nodes["halo"], HALO)
+
+    def shine(self, lamps: bool) -> None:
+        """Show the glow of the lamps, or not."""
+        if "halo" in self._nodes:
+            self._nodes["halo"].show() if lamps else self._nodes["halo"].hide()
 
     def place(self, actor: ActorState) -> None:
         pose = (*map(float, actor.position), float(np.degrees(actor.yaw)))
         if pose != self.pose:
-            for node in self.nodes:
+            for node in self._nodes.values():
                 node.set_pos_hpr(*pose, 0.0, 0.0)
             self.pose = pose
 
     def remove(self) -> None:
-        for node in self.nodes:
+        for node in self._nodes.values():
             node.remove_node()
 
 
@@ -76,11 +102,13 @@ class Actors:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._meshes: dict[tuple, core.GeomNode] = {}
+        self._shapes: dict[tuple, _Shape] = {}
         self._shadow = geom_node(_shadow_quad(), "shadow")
         self._drawn: dict[int, _Drawn] = {}
 
-    def update(self, actors: tuple[ActorState, ...], hidden: frozenset[int], time: float, look: Look, ground_map: GroundMap) -> None:
+    def update(
+        self, actors: tuple[ActorState, ...], hidden: frozenset[int], time: float, look: Look, ground_map: GroundMap
+    ) -> None:
         """Bring the scene to these actors; those in `hidden` throw a shadow only."""
         for gone in self._drawn.keys() - {actor.id for actor in actors}:
             self._drawn.pop(gone).remove()
@@ -91,6 +119,8 @@ class Actors:
             drawn = self._of(actor, actor.id in hidden)
             if drawn.state is actor and drawn.look is look and not (actor.blinker or actor.siren):
                 continue  # what stands comes as the same object again
+            if drawn.look is not look:
+                drawn.shine(look.lamps > 0.2)
             drawn.state, drawn.look = actor, look
             drawn.place(actor)
             _set_uniforms(drawn.uniforms, actor, time, look, spot)
@@ -103,12 +133,18 @@ class Actors:
             return drawn
         if drawn is not None:
             drawn.remove()
-        if key not in self._meshes and not hidden:
-            self._meshes[key] = geom_node(MESHES[actor.kind](tuple(map(float, actor.size))), actor.kind.value)
-        drawn = _Drawn(self._meshes.get(key), self._shadow, self._scene, actor)
-        drawn.key = key
-        self._drawn[actor.id] = drawn
+        if key not in self._shapes:
+            self._shapes[key] = _Shape(None, None) if hidden else _shape_of(actor)
+        drawn = self._drawn[actor.id] = _Drawn(key, self._shapes[key], self._shadow, self._scene, actor)
         return drawn
+
+
+def _shape_of(actor: ActorState) -> _Shape:
+    length, width, height = map(float, actor.size)
+    mesh = MESHES[actor.kind]((length, width, height))
+    lights = vehicle_glow(mesh)
+    glow = geom_node(lights, "glow") if len(lights.position) else None
+    return _Shape(geom_node(mesh, actor.kind.value), glow)
 
 
 def _set_uniforms(uniforms: core.PTA_LVecBase4f, actor: ActorState, time: float, look: Look, spot: np.ndarray) -> None:
@@ -116,7 +152,9 @@ def _set_uniforms(uniforms: core.PTA_LVecBase4f, actor: ActorState, time: float,
     siren = (0.8 if (time * SIREN_HZ) % 1.0 < 0.5 else 0.4) if actor.siren else 0.0
     r, g, b = actor.color
     uniforms.set_element(0, core.LVecBase4f(r, g, b, float(actor.id)))
-    uniforms.set_element(1, core.LVecBase4f(float(actor.braking), blink * (actor.blinker > 0), blink * (actor.blinker < 0), siren))
+    uniforms.set_element(
+        1, core.LVecBase4f(float(actor.braking), blink * (actor.blinker > 0), blink * (actor.blinker < 0), siren)
+    )
     sunlit = 0.15 + 0.85 * float(spot[0])
     uniforms.set_element(2, core.LVecBase4f(actor.door_open, actor.phase, sunlit, 0.8 * float(spot[1])))
 
@@ -139,7 +177,9 @@ def _throw(yaw: float, height: float, look: Look) -> tuple[float, float]:
 
 def _shadow_quad() -> Mesh:
     corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], float)
-    return Mesh(corners, np.tile([0.0, 0.0, 1.0], (4, 1)), np.zeros((4, 3)), np.zeros((4, 4)), np.array([[0, 1, 2], [0, 2, 3]]))
+    return Mesh(
+        corners, np.tile([0.0, 0.0, 1.0], (4, 1)), np.zeros((4, 3)), np.zeros((4, 4)), np.array([[0, 1, 2], [0, 2, 3]])
+    )
 
 
 class Signals:
@@ -152,7 +192,9 @@ class Signals:
             reach = signals.arm_reach(town, light)
             uniforms = self._uniforms[light.id] = vectors(3)
             for mesh, material in ((signals.signal_mesh(reach), "actor"), (signals.halo_mesh(reach), "halo")):
-                node = scene.material(material).attach_new_node(geom_node(mesh, f"light-{light.id}"), light.id - LIGHTS_FIRST)
+                node = scene.material(material).attach_new_node(
+                    geom_node(mesh, f"light-{light.id}"), light.id - LIGHTS_FIRST
+                )
                 if material == "halo":
                     blended(node, HALO)
                 node.set_pos_hpr(*map(float, light.position), float(np.degrees(light.yaw)), 0.0, 0.0)

@@ -12,9 +12,14 @@ from panda3d import core
 from rsd_model.contracts import CameraRig
 from rsd_world.render.shading import FAR, NEAR
 
-GL_REMEDY = "the EGL/OpenGL libraries are missing or no driver answers; install them with: apt-get install -y libgl1 libegl1 libgl1-mesa-dri"
-OPTICAL_TO_PANDA = np.array([[1.0, 0, 0, 0], [0, 0, -1.0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]])  # Panda: x right, y forward, z up
-_SETTINGS = "notify-level-egldisplay error\nnotify-level-display error\naudio-library-name null\ntextures-power-2 none\ngl-depth-zero-to-one false\n"
+GL_REMEDY = (
+    "the EGL/OpenGL libraries are missing or no driver answers; "
+    "install them with: apt-get install -y libgl1 libegl1 libgl1-mesa-dri"
+)
+OPTICAL_TO_PANDA = np.array(
+    [[1.0, 0, 0, 0], [0, 0, -1.0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]]
+)  # Panda: x right, y forward, z up
+_SETTINGS = "notify-level-egldisplay error\nnotify-level-display error\ntextures-power-2 none\n"
 _names = itertools.count()
 
 
@@ -60,7 +65,9 @@ def _host_buffer() -> core.GraphicsOutput:
     return _open_buffer("host", 1, 1, aux=False, host=None)
 
 
-def _open_buffer(name: str, width: int, height: int, aux: bool, host: core.GraphicsOutput | None) -> core.GraphicsOutput:
+def _open_buffer(
+    name: str, width: int, height: int, aux: bool, host: core.GraphicsOutput | None
+) -> core.GraphicsOutput:
     properties = core.FrameBufferProperties()
     properties.set_rgba_bits(8, 8, 8, 8)
     properties.set_depth_bits(24)
@@ -73,7 +80,9 @@ def _open_buffer(name: str, width: int, height: int, aux: bool, host: core.Graph
     if output is None:
         raise GraphicsUnavailableError(f"Panda3D opens no buffer of {width}x{height} pixels: {GL_REMEDY}")
     if aux and not output.get_fb_properties().get_aux_rgba():
-        raise GraphicsUnavailableError("this OpenGL driver gives no second render target, which depth and instance images need")
+        raise GraphicsUnavailableError(
+            "this OpenGL driver gives no second render target, which depth and instance images need"
+        )
     output.set_clear_color_active(True)
     output.set_clear_color((0.0, 0.0, 0.0, 1.0))
     return output
@@ -83,13 +92,16 @@ class StackedBuffer:
     """One off-screen buffer with a region per camera; `color` and `aux` hold what the last frame read back."""
 
     def __init__(self, rig: CameraRig, scene: core.NodePath, mount: core.NodePath, aux: bool) -> None:
-        """`mount` is the node of base_link; `aux` asks for the second target. Raises GraphicsUnavailableError without EGL."""
+        """`mount` is the node of base_link; `aux` asks for the second target.
+
+        Raises GraphicsUnavailableError without EGL.
+        """
         self.width, self.height = (int(v) for v in rig.sizes[0])
         if not (rig.sizes == rig.sizes[0]).all():
             raise ValueError(f"the renderer needs cameras of one size, got {rig.sizes.tolist()}")
         self.count = len(rig.names)
         self._engine = core.GraphicsEngine.get_global_ptr()
-        self._process = os.getpid()
+        self._process, self._closed = os.getpid(), False
         self._host = _host_buffer()
         self._buffer = _open_buffer("cameras", self.width, self.height * self.count, aux, self._host)
         self._buffer.set_active(False)
@@ -97,7 +109,9 @@ class StackedBuffer:
         self._buffer.add_render_texture(self.color, core.GraphicsOutput.RTM_copy_ram, core.GraphicsOutput.RTP_color)
         self.aux = core.Texture("aux") if aux else None
         if aux:
-            self._buffer.add_render_texture(self.aux, core.GraphicsOutput.RTM_copy_ram, core.GraphicsOutput.RTP_aux_rgba_0)
+            self._buffer.add_render_texture(
+                self.aux, core.GraphicsOutput.RTM_copy_ram, core.GraphicsOutput.RTP_aux_rgba_0
+            )
         for i in range(self.count):
             self._add_camera(rig, i, scene, mount)
 
@@ -111,9 +125,16 @@ class StackedBuffer:
         region.set_camera(node)
 
     def render(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Draw one frame: (N * H, W, 4) uint8 BGRA views of colour and second target, row 0 at the top of the first camera."""
+        """Draw one frame: (N * H, W, 4) uint8 BGRA views of colour and second target.
+
+        Row 0 is at the top of the first camera; the views hold until the next frame.
+        """
+        if self._closed:
+            raise RuntimeError("this renderer is closed; make another one")
         if os.getpid() != self._process:
-            raise GraphicsUnavailableError("a renderer does not survive a fork; start the process with multiprocessing's spawn")
+            raise GraphicsUnavailableError(
+                "a renderer does not survive a fork; start the process with multiprocessing's spawn"
+            )
         self._buffer.set_active(True)  # the engine draws all active buffers of the process
         self._engine.render_frame()
         self._buffer.set_active(False)
@@ -127,7 +148,10 @@ class StackedBuffer:
         return f"{gsg.get_driver_renderer()}, {gsg.get_driver_version()}"
 
     def close(self) -> None:
-        """Give the buffers back."""
+        """Give the buffer back; more than once does no harm."""
+        if self._closed:
+            return
+        self._closed = True
         self._buffer.clear_render_textures()
         self._engine.remove_window(self._buffer)
 

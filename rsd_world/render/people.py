@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rsd_world.render.mesh import Mesh, Rgb, blob, box, loft, merge, tube
+from rsd_world.render.vehicles import FIXED, HEADLAMP, PAINT, TAIL_LAMP
 
-FIXED, PAINT = (1, 0, 0, 0), (0, 0, 0, 0)
 LIMB_FORWARD, LIMB_BACKWARD, SLEEVE_FORWARD, SLEEVE_BACKWARD, PEDAL = 9, 10, 19, 20, 17
 SKIN: Rgb = (0.50, 0.30, 0.20)
 HAIR: Rgb = (0.05, 0.03, 0.02)
@@ -30,11 +30,20 @@ def pedestrian(size: Size) -> Mesh:
     parts = [torso, head, hair]
     for side, leg, sleeve in ((1, LIMB_FORWARD, SLEEVE_BACKWARD), (-1, LIMB_BACKWARD, SLEEVE_FORWARD)):
         swing, arm = (leg, 0.0, side * 0.2 * w, hip), (sleeve, 0.0, side * 0.5 * w, shoulder)
-        parts.append(box((0, side * 0.2 * w, 0.28 * h), (0.10 * h, 0.33 * w, 0.48 * h), TROUSERS, swing, taper=(1.25, 1.1)))
+        parts.append(
+            box((0, side * 0.2 * w, 0.28 * h), (0.10 * h, 0.33 * w, 0.48 * h), TROUSERS, swing, taper=(1.25, 1.1))
+        )
         parts.append(box((0.02 * h, side * 0.2 * w, 0.022 * h), (0.16 * h, 0.3 * w, 0.044 * h), SHOES, swing))
         parts.append(box((0, side * 0.47 * w, 0.64 * h), (0.07 * h, 0.2 * w, 0.32 * h), (0.85, 0.85, 0.85), arm))
         hand = LIMB_FORWARD if sleeve == SLEEVE_FORWARD else LIMB_BACKWARD
-        parts.append(box((0, side * 0.47 * w, 0.455 * h), (0.06 * h, 0.14 * w, 0.06 * h), SKIN, (hand, 0.0, side * 0.5 * w, shoulder)))
+        parts.append(
+            box(
+                (0, side * 0.47 * w, 0.455 * h),
+                (0.06 * h, 0.14 * w, 0.06 * h),
+                SKIN,
+                (hand, 0.0, side * 0.5 * w, shoulder),
+            )
+        )
     return merge(parts)
 
 
@@ -67,19 +76,25 @@ def bicycle(size: Size) -> Mesh:
     front, rear, bar = length / 2 - r, -length / 2 + r, 0.58 * h
     seat = np.array([rear + 0.28 * length * 0.6, 0.0, 0.53 * h])
     crank = (0.5 * (front + rear) - 0.03, 0.0, r)
-    frame = [((rear, 0, r), crank), (crank, tuple(seat)), (crank, (front - 0.12, 0, 0.50 * h)), (tuple(seat - [0, 0, 0.05]), (front - 0.14, 0, 0.52 * h)),
+    frame = [((rear, 0, r), crank), (crank, tuple(seat)), (crank, (front - 0.12, 0, 0.50 * h)),
+             (tuple(seat - [0, 0, 0.05]), (front - 0.14, 0, 0.52 * h)),
              ((front, 0, r), (front - 0.16, 0, bar)), ((rear, 0, r), tuple(seat - [0, 0, 0.08]))]  # fmt: skip
     parts = [_spoked_wheel(front, r), _spoked_wheel(rear, r)]
     parts += [tube(a, b, 0.022, STEEL, FIXED, sides=4) for a, b in frame]
-    parts.append(tube((front - 0.16, -0.42 * width, bar), (front - 0.16, 0.42 * width, bar), 0.022, STEEL, FIXED, sides=4))
+    parts.append(
+        tube((front - 0.16, -0.42 * width, bar), (front - 0.16, 0.42 * width, bar), 0.022, STEEL, FIXED, sides=4)
+    )
     parts.append(box(tuple(seat), (0.24, 0.14, 0.06), (0.02, 0.02, 0.02), FIXED))
+    parts.append(box((front - 0.06, 0.0, bar - 0.06), (0.06, 0.12, 0.10), (0.7, 0.7, 0.7), HEADLAMP))
+    parts.append(box((rear - 0.06, 0.0, 2.0 * r + 0.06), (0.06, 0.12, 0.10), (0.26, 0.008, 0.008), TAIL_LAMP))
     return merge([*parts, *_rider(size, seat, front, bar, crank)])
 
 
 def _rider(size: Size, seat: np.ndarray, front: float, bar: float, crank: tuple) -> list[Mesh]:
     width, h = size[1], size[2]
     hip, neck = seat + [0.0, 0.0, 0.06], np.array([seat[0] + 0.26, 0.0, 0.83 * h])
-    parts = [_limb(hip, neck, 0.13, 0.17, WHITE, PAINT), blob((neck[0] + 0.08, 0, 0.90 * h), (0.10, 0.085, 0.10), SKIN, FIXED),
+    parts = [_limb(hip, neck, 0.13, 0.17, WHITE, PAINT),
+             blob((neck[0] + 0.08, 0, 0.90 * h), (0.10, 0.085, 0.10), SKIN, FIXED),
              blob((neck[0] + 0.06, 0, 0.93 * h), (0.13, 0.10, 0.068 * h), (0.75, 0.75, 0.10), FIXED)]  # fmt: skip
     for side in (1, -1):
         hand = np.array([front - 0.16, side * 0.38 * width, bar + 0.03])
@@ -88,7 +103,16 @@ def _rider(size: Size, seat: np.ndarray, front: float, bar: float, crank: tuple)
         foot = (PEDAL, 1.0, phase, 0.0)
         knee = np.array([seat[0] + 0.36, side * 0.11, 0.50 * h])
         parts.append(_limb(hip + [0, side * 0.09, 0], knee, 0.075, 0.065, TROUSERS, (PEDAL, 0.35, phase, 0.0)))
-        parts.append(_limb(knee, np.array([crank[0], side * 0.11, crank[2] + 0.03]), 0.055, 0.05, TROUSERS, (PEDAL, 0.7, phase, 0.0)))
+        parts.append(
+            _limb(
+                knee,
+                np.array([crank[0], side * 0.11, crank[2] + 0.03]),
+                0.055,
+                0.05,
+                TROUSERS,
+                (PEDAL, 0.7, phase, 0.0),
+            )
+        )
         parts.append(box((crank[0] + 0.05, side * 0.11, crank[2]), (0.24, 0.09, 0.07), SHOES, foot))
     return parts
 
@@ -114,17 +138,19 @@ def traffic_cone(size: Size) -> Mesh:
         return loft(ring * r0 + [0, 0, z0], ring * r1 + [0, 0, z1], color, FIXED, caps="last")
 
     bands = [(0.04, 0.35 * h, SAFETY_ORANGE), (0.35 * h, 0.62 * h, (0.85, 0.85, 0.85)), (0.62 * h, h, SAFETY_ORANGE)]
-    return merge([box((0, 0, 0.02), (length, width, 0.05), (0.05, 0.05, 0.05), FIXED), *(slice_of(*band) for band in bands)])
+    return merge(
+        [box((0, 0, 0.02), (length, width, 0.05), (0.05, 0.05, 0.05), FIXED), *(slice_of(*band) for band in bands)]
+    )
 
 
 def barrier(size: Size) -> Mesh:
-    """A construction barrier: red and white boards on two feet, with warning lamps; its long side is the larger of length and width."""
+    """A construction barrier: orange and white boards on two feet, along the larger of length and width."""
     length, width, h = size
     along_x = length >= width
     span, depth = (length, width) if along_x else (width, length)
     parts = []
     for z, height in ((0.80 * h, 0.32 * h), (0.36 * h, 0.26 * h)):
-        count = max(int(round(span / 0.45)), 3)
+        count = max(round(span / 0.45), 3)
         for k in range(count):
             color = SAFETY_ORANGE if k % 2 == 0 else (0.85, 0.85, 0.85)
             center = ((k + 0.5) / count - 0.5) * span

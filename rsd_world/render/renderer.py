@@ -27,7 +27,9 @@ class RenderedFrame:
     """The pictures of all cameras at one instant, in the rig's order; row 0 is at the top."""
 
     rgb: np.ndarray  # (N, H, W, 3) uint8 RGB
-    depth: np.ndarray | None  # (N, H, W) float32 m along the optical axis, in steps of 2.3 mm; inf beyond 150 m and in the sky
+    depth: (
+        np.ndarray | None
+    )  # (N, H, W) float32 m along the optical axis, in steps of 2.3 mm; inf beyond 150 m and in the sky
     instance: np.ndarray | None  # (N, H, W) uint16 actor id, 0 = no actor
 
 
@@ -38,7 +40,7 @@ class Renderer:
     """
 
     def __init__(self, town: Town, rig: CameraRig, outputs: tuple[str, ...] = ("rgb",), draw_ego: bool = False) -> None:
-        """`outputs` is a subset of rgb, depth, instance (rgb is always made); `draw_ego` is for cameras outside the ego.
+        """`outputs` is a subset of rgb, depth, instance; rgb is always made. `draw_ego` is for cameras outside the ego.
 
         Raises ValueError for an unknown output or cameras of several sizes, GraphicsUnavailableError without EGL.
         """
@@ -107,15 +109,15 @@ class Renderer:
 
     def close(self) -> None:
         """Give the graphics memory back; the renderer is of no use afterwards."""
-        if self._buffer is not None:
-            self._buffer.close()
-            self._scene.root.remove_node()
-            self._buffer = None
+        self._buffer.close()
+        self._scene.root.remove_node()
 
     def __enter__(self) -> Renderer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

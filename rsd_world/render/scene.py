@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 from panda3d import core
 
-from rsd_world.render import ground, scenery, signals
+from rsd_world.render import ground, scenery
+from rsd_world.render.glow import STREET_LAMP, glow
 from rsd_world.render.ground_map import GroundMap, bake_ground_map, texture_of
 from rsd_world.render.mesh import Mesh, geom_node, merge, split_by_tile
-from rsd_world.render.shading import FAR, LOOK_ROWS, GROUND_MATERIALS, MATERIALS, shader
+from rsd_world.render.shading import FAR, GROUND_MATERIALS, LOOK_ROWS, MATERIALS, shader
 from rsd_world.render.sky import sky_box, sky_picture
 from rsd_world.render.weather import Look
-from rsd_world.roads.town import Town
+from rsd_world.roads.town import Prop, Town
 
 TILE = 64.0  # m
-# Panda3D sorts solid things by memory address; in this bin they are drawn in the order of the scene, the same on every run.
+# Panda3D sorts solid things by memory address; in this bin they keep the scene's order, the same on every run.
 SOLID = "rsd-solid"
 core.CullBinManager.get_global_ptr().add_bin(SOLID, core.CullBinManager.BT_unsorted, 15)
 SKY, SHADOW, HALO, STREAK = range(4)  # draw order of what comes after the solid things
@@ -81,7 +82,7 @@ class Scene:
         self.look.set_element(8, core.LVecBase4f(*self.ground_map.origin, *scale))
         lamps = self.material("halo").find("street-lamps")
         if not lamps.is_empty():
-            lamps.show() if look.lamps > 0.3 else lamps.hide()
+            lamps.show() if look.lamps > 0.2 else lamps.hide()
             self.lamp_halo.set_element(1, core.LVecBase4f(0, 0, 0, look.lamps))
         return self.ground_map
 
@@ -109,7 +110,11 @@ class Scene:
         roofs = [scenery.building_roof(building) for building in town.buildings]
         self._add_tiles("scenery", self._lamp_lit(small + roofs))
         self._add_tiles("facade", self._lamp_lit([scenery.building_walls(building) for building in town.buildings]))
-        halos = [signals.street_lamp_halo((0.0, 0.0, p.height - 0.1)).placed(_lamp_head(p)) for p in town.props if p.kind == "lamp"]
+        halos = [
+            glow((0.0, 0.0, p.height - 0.1), STREET_LAMP, 1.1).placed(_lamp_head(p))
+            for p in town.props
+            if p.kind == "lamp"
+        ]
         lamps = blended(self.material("halo"), HALO).attach_new_node("street-lamps")
         lamps.set_shader_input("actor", self.lamp_halo)
         self._add_tiles("halo", merge(halos), lamps)
@@ -130,7 +135,7 @@ class Scene:
         return node
 
 
-def _lamp_head(prop) -> np.ndarray:
+def _lamp_head(prop: Prop) -> np.ndarray:
     return prop.position + 1.8 * np.array([np.cos(prop.yaw), np.sin(prop.yaw), 0.0])
 
 
@@ -141,7 +146,9 @@ def _streaks(count: int) -> Mesh:
     across = np.column_stack([-np.sin(angle), np.cos(angle)]) * 0.006
     length = rng.uniform(0.25, 0.5, count)
     corners = [(-1, 0.0), (1, 0.0), (1, 1.0), (-1, 1.0)]
-    position = np.stack([np.column_stack([foot + side * across, top * length]) for side, top in corners], axis=1).reshape(-1, 3)
+    position = np.stack(
+        [np.column_stack([foot + side * across, top * length]) for side, top in corners], axis=1
+    ).reshape(-1, 3)
     phase = np.repeat(rng.random(count), 4)
     data = np.column_stack([np.zeros((4 * count, 2)), phase, np.tile([0.3, 0.3, 1.0, 1.0], count)])
     first = 4 * np.arange(count)[:, None]

@@ -8,8 +8,8 @@ from rsd_world.render.mesh import Mesh, Rgb, blob, box, cone, facets, fan, loft,
 from rsd_world.roads.town import Building, Prop, StopSign
 
 FACADES: tuple[Rgb, ...] = (
-    (0.40, 0.19, 0.12), (0.52, 0.47, 0.38), (0.36, 0.38, 0.40), (0.55, 0.40, 0.24), (0.62, 0.60, 0.55), (0.28, 0.30, 0.36),
-    (0.46, 0.28, 0.20), (0.50, 0.52, 0.44),
+    (0.40, 0.19, 0.12), (0.52, 0.47, 0.38), (0.36, 0.38, 0.40), (0.55, 0.40, 0.24), (0.62, 0.60, 0.55),
+    (0.28, 0.30, 0.36), (0.46, 0.28, 0.20), (0.50, 0.52, 0.44),
 )  # fmt: skip
 ROOF: Rgb = (0.13, 0.12, 0.12)
 STEEL: Rgb = (0.16, 0.17, 0.18)
@@ -53,7 +53,9 @@ def building_roof(building: Building) -> Mesh:
     if height < 9.0 and building.style % 2 == 0:
         roof = _gable(length, width, height)
     else:
-        hut = box((length * 0.15, 0, height + 0.9), (min(4.0, length / 3), min(3.0, width / 3), 1.8), (0.25, 0.25, 0.25))
+        hut = box(
+            (length * 0.15, 0, height + 0.9), (min(4.0, length / 3), min(3.0, width / 3), 1.8), (0.25, 0.25, 0.25)
+        )
         ring = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * [length / 2 + 0.15, width / 2 + 0.15]
         low = np.column_stack([ring, np.full(4, height - 0.05)])
         roof = merge([loft(low, low + [0, 0, 0.45], ROOF), hut] if seed % 3 else [loft(low, low + [0, 0, 0.45], ROOF)])
@@ -78,7 +80,9 @@ def _tree(prop: Prop) -> Mesh:
         for k, (z, r) in enumerate(((0.20, 0.24), (0.42, 0.19), (0.63, 0.13))):
             crown.append(cone((0, 0, z * h), r * h, 0.36 * h, tuple(np.array(LEAVES[2]) * (0.8 + 0.15 * k))))
     else:
-        for k, (dx, dy, z, r) in enumerate(((0.10, 0.02, 0.58, 0.25), (-0.09, 0.08, 0.68, 0.23), (0.0, -0.09, 0.80, 0.19))):
+        for k, (dx, dy, z, r) in enumerate(
+            ((0.10, 0.02, 0.58, 0.25), (-0.09, 0.08, 0.68, 0.23), (0.0, -0.09, 0.80, 0.19))
+        ):
             ball = blob((dx * h, dy * h, z * h), (r * h, r * h, r * h * 0.85), tuple(leaf * (0.8 + 0.2 * k)))
             shade = 0.85 + 0.30 * ball.normal[:, 2:3]  # darker below
             crown.append(Mesh(ball.position, ball.normal, ball.color * shade, ball.data, ball.triangles))
@@ -122,7 +126,12 @@ def stop_sign(sign: StopSign) -> Mesh:
     parts = [tube((0, 0, 0), (0, 0, 2.9), 0.045, STEEL), _disc(0.52, 8, z, WHITE, 0.06, turn),
              _disc(0.46, 8, z, SIGN_RED, 0.075, turn)]  # fmt: skip
     for y in (-0.27, -0.09, 0.09, 0.27):
-        glyph = [[0.09, y - 0.055, z - 0.12], [0.09, y + 0.055, z - 0.12], [0.09, y + 0.055, z + 0.12], [0.09, y - 0.055, z + 0.12]]
+        glyph = [
+            [0.09, y - 0.055, z - 0.12],
+            [0.09, y + 0.055, z - 0.12],
+            [0.09, y + 0.055, z + 0.12],
+            [0.09, y - 0.055, z + 0.12],
+        ]
         parts.append(facets(np.array([glyph]), WHITE))
     return merge(parts).placed(sign.position, sign.yaw)
 

@@ -18,7 +18,7 @@ void main() {
 }
 """
 
-# actor[0]: half length, half width, throw of the shadow x, y in the actor's frame; actor[1]: strength, softness, headlights, -
+# actor[0]: half length, half width, throw of the shadow x, y in the actor's frame; actor[1]: strength, softness
 SHADOW_VERTEX = """
 uniform vec4 actor[3];
 out vec2 v_at; out float v_depth;
@@ -37,7 +37,8 @@ float outside(vec2 p) { return length(max(abs(p) - actor[0].xy + 0.25, 0.0)) - 0
 void main() {
     vec2 throw = actor[0].zw;
     float along = clamp(dot(v_at, throw) / (dot(throw, throw) + 1e-6), 0.0, 1.0);
-    vec2 near = v_at - clamp(along - 0.2, 0.0, 1.0) * throw, mid = v_at - along * throw, end = v_at - clamp(along + 0.2, 0.0, 1.0) * throw;
+    vec2 near = v_at - clamp(along - 0.2, 0.0, 1.0) * throw, mid = v_at - along * throw;
+    vec2 end = v_at - clamp(along + 0.2, 0.0, 1.0) * throw;
     float d = min(min(outside(v_at), outside(v_at - throw)), min(outside(mid), min(outside(near), outside(end))));
     float a = actor[1].x * (1.0 - smoothstep(-0.5 * actor[1].y, actor[1].y, d)) * (1.0 - haze(v_depth));
     o_color = vec4(0.0, 0.0, 0.0, a);
@@ -45,22 +46,38 @@ void main() {
 }
 """
 
-# data: corner x, corner y, lamp (0 red, 1 yellow, 2 green, 3 street lamp), radius m
+# data: corner x, corner y, lamp (0 red, 1 yellow, 2 green, 3 street lamp, 4 headlamp, 5 tail lamp), radius m (negative:
+# its mirror image in the wet road below). actor[1]: red or brake, yellow, green, street lamps
 HALO_VERTEX = """
 uniform mat4 p3d_ModelViewMatrix;
 uniform mat4 p3d_ProjectionMatrix;
+uniform mat4 p3d_ViewMatrixInverse;
 uniform vec4 actor[3];
 out vec2 v_at; out vec3 v_color; out float v_depth;
 void main() {
-    vec4 eye = p3d_ModelViewMatrix * p3d_Vertex;
-    eye.xy += data.xy * data.w;
+    bool mirrored = data.w < 0.0;
+    vec4 eye = p3d_ModelViewMatrix * (mirrored ? p3d_Vertex * vec4(1.0, 1.0, -1.0, 1.0) : p3d_Vertex);
+    float k = data.z;
+    v_color = k < 0.5 ? vec3(1.0, 0.05, 0.03) * actor[1].x : k < 1.5 ? vec3(1.0, 0.6, 0.05) * actor[1].y :
+              k < 2.5 ? vec3(0.05, 1.0, 0.4) * actor[1].z : k < 3.5 ? LAMP * actor[1].w :
+              k < 4.5 ? HEADLIGHT * LAMPS : vec3(1.0, 0.04, 0.02) * (0.35 * LAMPS + 0.65 * actor[1].x);
+    vec3 shine = mat3(p3d_ModelViewMatrix) * p3d_Normal;
+    v_color *= clamp(1.0 - dot(p3d_Normal, p3d_Normal) - 1.6 * dot(shine, normalize(eye.xyz)), 0.0, 1.0);
+    vec4 lamp = eye;
+    eye.xy += data.xy * data.w * (mirrored ? vec2(0.6, 2.2) : vec2(1.0));
     gl_Position = p3d_ProjectionMatrix * eye;
+    if (mirrored) {
+#ifdef WET_ON
+        float eye_height = max((p3d_ViewMatrixInverse * vec4(0.0, 0.0, 0.0, 1.0)).z - EGO_Z, 0.2);
+        vec4 surface = p3d_ProjectionMatrix * vec4(lamp.xyz * (eye_height / (eye_height + p3d_Vertex.z)) * 0.985, 1.0);
+        gl_Position.z = surface.z / surface.w * gl_Position.w;
+        v_color *= 0.75 * WET;
+#else
+        gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
+#endif
+    }
     gl_Position.y = -gl_Position.y;
     v_at = data.xy; v_depth = gl_Position.w;
-    float k = data.z;
-    vec3 c = k < 0.5 ? vec3(1.0, 0.05, 0.03) * actor[1].x : k < 1.5 ? vec3(1.0, 0.6, 0.05) * actor[1].y :
-             k < 2.5 ? vec3(0.05, 1.0, 0.4) * actor[1].z : LAMP * actor[1].w;
-    v_color = c;
 }
 """
 

@@ -49,7 +49,8 @@ void main() {
     vec2 c = fract(v_world.xy * 0.37) - 0.5;
     emit(lit(v_tint * (0.75 + 0.5 * spots.b + 0.3 * c.x * c.y), spots, 0.15), v_depth, 0.0);
 }""",
-    # data: s, m left-edge distance, lane width, left marking + 8 * right marking (0 none, 1 broken, 2 solid, 3 double; +4 yellow)
+    # data: s, distance from the left edge, lane width, left marking + 8 * right marking
+    # (0 none, 1 broken, 2 solid, 3 double; +4 yellow)
     "road": """
 float line(float kind, float edge, float w, float dashed) {
     float single = band(edge, -1.0, 0.10, w);
@@ -76,7 +77,8 @@ void main() {
 void main() {
     vec3 spots = spots_here();
     float paint = v_data.z > 0.0 ? dashes(v_data.x, v_data.y, max(v_data.z, 0.1), max(fwidth(v_data.x), 1e-3)) : 1.0;
-    emit(lit(mix(v_tint * (0.82 + 0.36 * spots.b), vec3(0.80), paint * (0.85 + 0.15 * spots.b)), spots, 0.9), v_depth, 0.0);
+    vec3 albedo = mix(v_tint * (0.82 + 0.36 * spots.b), vec3(0.80), paint * (0.85 + 0.15 * spots.b));
+    emit(lit(albedo, spots, 0.9), v_depth, 0.0);
 }""",
     "paving": """
 void main() {

@@ -56,10 +56,10 @@ in vec3 v_light; in float v_depth;
 void main() { emit(v_light, v_depth, 0.0); }
 """
 
-# data: part, pivot along x, pivot along y, pivot z. actor[0] colour + id; actor[1] brake, blinker left, right, siren;
-# actor[2] door, phase, sunlit, lamp light. Parts: 0 paint, 1 fixed colour, 2 glass, 3 headlamp, 4 tail lamp, 5 blinker left, 6 right,
-# 7 siren left, 8 siren right, 9 leg or arm forward, 10 backward, 11 door paint, 12 door glass, 13 door inside, 14 red lamp,
-# 15 yellow, 16 green, 17 pedal, 18 doorway, 19 + = as 9, 10 painted
+# data: part, pivot x, y, z. actor[0]: colour, id; actor[1]: brake, blinker left, right, siren (of a traffic light: red,
+# yellow, green); actor[2]: door, phase, sunlit, lamp light. Parts: 0 paint, 1 fixed colour, 2 glass, 3 headlamp, 4 tail
+# lamp, 5 blinker left, 6 right, 7 siren left, 8 right, 9 limb that swings forward, 10 backward, 11 door paint, 12 door
+# glass, 13 door inside, 14 red lamp, 15 yellow, 16 green, 17 pedal, 19 painted limb forward, 20 backward
 ACTOR_VERTEX = """
 uniform vec4 actor[3];
 out vec3 v_light; flat out float v_id; flat out float v_air; out float v_depth;
@@ -98,7 +98,8 @@ void main() {
     if (part == 5.0) color = base * light + vec3(1.0, 0.42, 0.0) * actor[1].y;
     if (part == 6.0) color = base * light + vec3(1.0, 0.42, 0.0) * actor[1].z;
     if (part == 7.0) color = base * light + vec3(0.05, 0.15, 1.0) * step(0.5, actor[1].w) * 1.2;
-    if (part == 8.0) color = base * light + vec3(1.0, 0.05, 0.03) * step(0.25, actor[1].w) * step(actor[1].w, 0.5) * 1.2;
+    float right_siren = step(0.25, actor[1].w) * step(actor[1].w, 0.5);
+    if (part == 8.0) color = base * light + vec3(1.0, 0.05, 0.03) * right_siren * 1.2;
     if (part == 14.0) color = base * light * 0.5 + vec3(1.0, 0.03, 0.02) * actor[1].x;
     if (part == 15.0) color = base * light * 0.5 + vec3(1.0, 0.58, 0.02) * actor[1].y;
     if (part == 16.0) color = base * light * 0.5 + vec3(0.03, 1.0, 0.35) * actor[1].z;

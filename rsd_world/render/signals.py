@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rsd_world.render.glow import glow
 from rsd_world.render.mesh import Mesh, Rgb, box, fan, merge, tube
 from rsd_world.roads.town import Town, TrafficLight
 
@@ -15,7 +16,11 @@ LAMP_RADIUS = 0.22  # m, larger than the real 0.15 so that it is read at 30 m in
 HIGH, LOW = 5.3, 2.7  # m, centre of the two heads
 HALO_RADIUS = 0.62  # m
 LONGEST_ARM = 8.0  # m
-_LAMPS = ((0.52, (0.10, 0.004, 0.004), RED_LAMP), (0.0, (0.09, 0.05, 0.002), YELLOW_LAMP), (-0.52, (0.002, 0.07, 0.025), GREEN_LAMP))
+_LAMPS = (
+    (0.52, (0.10, 0.004, 0.004), RED_LAMP),
+    (0.0, (0.09, 0.05, 0.002), YELLOW_LAMP),
+    (-0.52, (0.002, 0.07, 0.025), GREEN_LAMP),
+)
 
 
 def arm_reach(town: Town, light: TrafficLight) -> float:
@@ -28,10 +33,15 @@ def arm_reach(town: Town, light: TrafficLight) -> float:
 
 
 def _head(y: float, z: float) -> list[Mesh]:
-    parts = [box((0.0, y, z), (0.28, 0.62, 1.72), HOUSING, FIXED), box((-0.13, y, z), (0.03, 0.86, 1.96), HOUSING, FIXED)]
+    parts = [
+        box((0.0, y, z), (0.28, 0.62, 1.72), HOUSING, FIXED),
+        box((-0.13, y, z), (0.03, 0.86, 1.96), HOUSING, FIXED),
+    ]
     angle = 2 * np.pi * np.arange(10) / 10
     for dz, color, part in _LAMPS:
-        ring = np.column_stack([np.full(10, 0.155), y + LAMP_RADIUS * np.cos(angle), z + dz + LAMP_RADIUS * np.sin(angle)])
+        ring = np.column_stack(
+            [np.full(10, 0.155), y + LAMP_RADIUS * np.cos(angle), z + dz + LAMP_RADIUS * np.sin(angle)]
+        )
         parts.append(fan(ring, color, (part, 0, 0, 0)))
         parts.append(box((0.22, y, z + dz + LAMP_RADIUS + 0.02), (0.20, 2.0 * LAMP_RADIUS, 0.025), HOUSING, FIXED))
     return parts
@@ -48,22 +58,7 @@ def signal_mesh(reach: float) -> Mesh:
 
 
 def halo_mesh(reach: float) -> Mesh:
-    """The glow in front of each lamp; data is corner x, y, lamp, radius."""
+    """The glow in front of each lamp, and its image in a wet road."""
     y_high = reach if abs(reach) > 1.0 else 0.0
-    quads = []
-    for y, z in ((0.0, LOW), (y_high, HIGH)):
-        for lamp, (dz, _, _) in enumerate(_LAMPS):
-            quads.append(_billboard((0.30, y, z + dz), lamp, HALO_RADIUS))
-    return merge(quads)
-
-
-def _billboard(center: tuple, lamp: int, radius: float) -> Mesh:
-    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], float)
-    data = np.column_stack([corners, np.full(4, lamp), np.full(4, radius)])
-    flat = np.tile(center, (4, 1)).astype(float)
-    return Mesh(flat, np.tile([1.0, 0.0, 0.0], (4, 1)), np.ones((4, 3)), data, np.array([[0, 1, 2], [0, 2, 3]]))
-
-
-def street_lamp_halo(center: tuple) -> Mesh:
-    """The glow of a street lamp's head."""
-    return _billboard(center, 3, 1.1)
+    lamps = [((0.30, y, z + dz), k) for y, z in ((0.0, LOW), (y_high, HIGH)) for k, (dz, _, _) in enumerate(_LAMPS)]
+    return merge([glow(center, k, HALO_RADIUS, facing=1.0) for center, k in lamps])

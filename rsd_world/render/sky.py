@@ -29,7 +29,7 @@ def _sample(noise: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def sky_color(look: Look, direction: np.ndarray) -> np.ndarray:
-    """Linear RGB (H, W, 3) of the sky in unit directions (H, W, 3), map: gradient, clouds, sun or moon, stars, far hills."""
+    """Linear RGB (H, W, 3) of the sky in unit directions (H, W, 3), map: gradient, clouds, sun, stars, hills."""
     noise = smooth_noise(512, 3)
     x, y, z = np.moveaxis(direction, -1, 0)
     up = np.maximum(z, 0.0)
@@ -46,7 +46,9 @@ def sky_color(look: Look, direction: np.ndarray) -> np.ndarray:
         stars = np.random.default_rng(4).random(z.shape) > 0.9990
         sky += (0.45 * stars * up)[..., None]
     flat = np.maximum(np.hypot(x, y), 1e-6)
-    hill = 0.015 + 0.09 * _sample(noise, x / flat * 0.8, y / flat * 0.8) * _sample(noise, x / flat * 0.21, y / flat * 0.21)
+    hill = 0.015 + 0.09 * _sample(noise, x / flat * 0.8, y / flat * 0.8) * _sample(
+        noise, x / flat * 0.21, y / flat * 0.21
+    )
     wood = np.array([0.05, 0.085, 0.05]) * (above + 0.4 * sun)
     wood = horizon + (wood - horizon) * 0.55 * np.exp(-100.0 * look.fog)
     return sky + (wood - sky) * _step(0.0025, -0.0025, z - hill)[..., None]

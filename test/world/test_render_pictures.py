@@ -25,7 +25,10 @@ def greenish(picture: np.ndarray) -> int:
 @pytest.mark.parametrize("weather", WEATHERS)
 def test_a_red_lamp_is_red_and_a_green_one_green_thirty_metres_away(full_renderer, weather):
     there = {"x": -17.0, "y": -1.75, "weather": weather}
-    pictures = {s: full_renderer.render(snapshot(light=s, **there)).rgb[0] for s in (LightState.RED, LightState.GREEN, LightState.OFF)}
+    pictures = {
+        s: full_renderer.render(snapshot(light=s, **there)).rgb[0]
+        for s in (LightState.RED, LightState.GREEN, LightState.OFF)
+    }
     assert reddish(pictures[LightState.RED]) >= reddish(pictures[LightState.OFF]) + 8
     assert greenish(pictures[LightState.GREEN]) >= greenish(pictures[LightState.OFF]) + 8
 
@@ -93,7 +96,9 @@ def test_actors_that_leave_the_snapshot_leave_the_picture(full_renderer):
 )
 def test_what_a_vehicle_signals_is_visible_ten_metres_behind_it(full_renderer, change, camera_x):
     plain, changed = (
-        full_renderer.render(snapshot([actor(1, ActorKind.CAR, 3.0, 0.0, **more)], x=camera_x, y=0.0, time=0.1)).rgb[0].astype(int)
+        full_renderer.render(snapshot([actor(1, ActorKind.CAR, 3.0, 0.0, **more)], x=camera_x, y=0.0, time=0.1))
+        .rgb[0]
+        .astype(int)
         for more in ({}, change)
     )
     assert (np.abs(plain - changed).max(axis=-1) > 40).sum() > 6
@@ -102,7 +107,8 @@ def test_what_a_vehicle_signals_is_visible_ten_metres_behind_it(full_renderer, c
 def test_walking_and_pedalling_move_the_limbs(full_renderer):
     for kind in (ActorKind.PEDESTRIAN, ActorKind.BICYCLE):
         shapes = [
-            full_renderer.render(snapshot([actor(1, kind, 6.0, 0.0, 1.57, phase=p)], x=0.0, y=0.0)).instance[0] > 0 for p in (0.0, 1.6)
+            full_renderer.render(snapshot([actor(1, kind, 6.0, 0.0, 1.57, phase=p)], x=0.0, y=0.0)).instance[0] > 0
+            for p in (0.0, 1.6)
         ]
         assert (shapes[0] != shapes[1]).sum() > 15
 
