@@ -7,10 +7,10 @@ ARGS ?=
 VENV := $(if $(filter jazzy,$(ROS)),.venv,.venv-$(ROS))
 SETUP := $(PYTHON) tools/setup_environment.py --venv $(VENV) --ros $(ROS)
 
-# Images need a larger shared-memory segment than Fast DDS has by default (Jazzy reads the first name, Kilted the second),
-# and the allocator has to keep large blocks instead of returning them to the system between two images.
-export FASTRTPS_DEFAULT_PROFILES_FILE ?= $(CURDIR)/config/fastdds.xml
-export FASTDDS_DEFAULT_PROFILES_FILE ?= $(CURDIR)/config/fastdds.xml
+# Images need a larger shared-memory segment than Fast DDS has by default, and the allocator has to keep large blocks
+# instead of returning them to the system between two images.
+PROFILE_VARIABLE := $(if $(filter jazzy,$(ROS)),FASTRTPS,FASTDDS)_DEFAULT_PROFILES_FILE
+export $(PROFILE_VARIABLE) ?= $(CURDIR)/config/fastdds.xml
 export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 export MALLOC_TRIM_THRESHOLD_ ?= 268435456
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST

@@ -21,8 +21,7 @@ def transport_environment() -> dict[str, str]:
 
     Both are read when a process starts: pass it to child processes, changing os.environ comes too late.
     """
-    profile = str(config_path("fastdds.xml"))
-    return dict.fromkeys(PROFILE_VARIABLES, profile) | MALLOC_SETTINGS | dict(os.environ)
+    return {profile_variable(): str(config_path("fastdds.xml"))} | MALLOC_SETTINGS | dict(os.environ)
 
 
 def transport_warnings(images: int, bytes_per_image: int) -> list[str]:
