@@ -1,0 +1,211 @@
+"""Time and memory of every path of deformable attention at base's shapes, and the floor that moving the bytes sets.
+
+    python benchmarks/deformable_attention.py --device cpu
+    python benchmarks/deformable_attention.py --device cuda --repeats 50
+
+The baseline is the grid_sample path, measured in the same run. Floor: value, locations and weights read once, output
+written once (backward: also the gradients), at the bandwidth of a large copy on the same device. Writes JSON to
+benchmarks/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from rsd_model.bev.spatial_attention import pillar_points, project_pillars
+from rsd_model.config import load_model_config
+from rsd_model.geometry import bench2drive_rig, lidar_to_image
+from rsd_model.ops.deformable_attention import deformable_attention
+from rsd_offline.bench.measure import (
+    Stopwatch,
+    copy_bandwidth,
+    hardware,
+    hardware_name,
+    peak_memory,
+    percentiles,
+    write_result,
+)
+
+RESULTS = Path(__file__).parent / "results"
+GPU_SPEEDUP_TARGET, GPU_FLOOR_TARGET = 5.0, 0.5  # of the Triton path at spatial cross-attention
+
+
+@dataclass(frozen=True)
+class Case:
+    """One use of the operator in a model."""
+
+    name: str
+    batch: int
+    queries: int
+    shapes: tuple[tuple[int, int], ...]
+    heads: int
+    dim: int
+    points: int
+
+    def inputs(self, device: str, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Value, locations (a tenth of them outside) and weights."""
+        generator = torch.Generator(device).manual_seed(0)
+        cells = sum(h * w for h, w in self.shapes)
+        sizes = (self.batch, self.queries, self.heads, len(self.shapes), self.points)
+        value = torch.randn(self.batch, cells, self.heads, self.dim, device=device, generator=generator)
+        locations = torch.rand(*sizes, 2, device=device, generator=generator) * 1.1 - 0.05
+        weights = torch.rand(*sizes, device=device, generator=generator)
+        return value.to(dtype), locations, weights.to(dtype)
+
+
+def model_cases(name: str) -> list[Case]:
+    """Spatial cross-attention, temporal self-attention and object decoder of a named model on the Bench2Drive rig."""
+    config = load_model_config(name)
+    height, width = config.image.padded_size
+    rig = bench2drive_rig(config.image.width, config.image.height)
+    projection = torch.as_tensor(lidar_to_image(rig), dtype=torch.float32)[None, : config.cameras]
+    views = project_pillars(pillar_points(config.bev, torch.device("cpu")), projection, (height, width))
+    levels = [2 ** (stage + 2) for stage in config.backbone.out_stages]
+    levels = (levels + [2 * levels[-1]])[: config.bev.feature_levels]
+    pyramid = tuple((-(-height // stride), -(-width // stride)) for stride in levels)
+    bev = ((config.bev.rows, config.bev.columns),)
+    cells, dim = config.bev.rows * config.bev.columns, config.dims // config.heads
+    return [
+        Case(
+            f"{name} spatial",
+            config.cameras,
+            views.cells.shape[1],
+            pyramid,
+            config.heads,
+            dim,
+            config.bev.spatial_points,
+        ),
+        Case(f"{name} temporal", 2, cells, bev, config.heads, dim, config.bev.temporal_points),
+        Case(f"{name} decoder", 1, config.objects.queries, bev, config.heads, dim, config.objects.points),
+    ]
+
+
+def paths(device: str) -> dict[str, Callable[..., torch.Tensor]]:
+    """Name to operator, baseline first."""
+
+    def on(path: str) -> Callable[..., torch.Tensor]:
+        return lambda value, shapes, locations, weights: deformable_attention(value, shapes, locations, weights, path)
+
+    found = {"grid_sample": on("grid_sample"), "embedding_bag": on("embedding_bag")}
+    found["embedding_bag compiled"] = torch.compile(on("embedding_bag"), dynamic=False)
+    return found | ({"triton": on("triton")} if device == "cuda" else {})
+
+
+def moved_bytes(case: Case, dtype: torch.dtype, backward: bool) -> int:
+    """Bytes that have to cross the memory bus at least once."""
+    value, locations, weights = _sizes(case, dtype)
+    output = case.batch * case.queries * case.heads * case.dim * dtype.itemsize
+    forward = value + locations + weights + output
+    # The backward reads the inputs and the output's gradient, and writes (value: adds to) three gradients.
+    return forward + (forward + value + locations + weights if backward else 0)
+
+
+def _sizes(case: Case, dtype: torch.dtype) -> tuple[int, int, int]:
+    samples = case.batch * case.queries * case.heads * len(case.shapes) * case.points
+    value = case.batch * sum(h * w for h, w in case.shapes) * case.heads * case.dim * dtype.itemsize
+    return value, samples * 2 * 4, samples * dtype.itemsize
+
+
+def measure(
+    case: Case, operator: Callable[..., torch.Tensor], watch: Stopwatch, dtype: torch.dtype, backward: bool
+) -> dict[str, float | None]:
+    """Milliseconds and peak memory of one path."""
+    inputs = case.inputs(watch.device, dtype)
+
+    def forward() -> torch.Tensor:
+        return operator(inputs[0], case.shapes, *inputs[1:])
+
+    def step() -> None:
+        out = forward()
+        torch.autograd.grad(out, inputs, torch.ones_like(out))
+
+    for tensor in inputs:
+        tensor.requires_grad_(backward)
+    call = step if backward else forward
+    with torch.inference_mode(not backward):
+        return {**percentiles(watch.milliseconds(call)), "peak MB": peak_memory(call, watch.device)}
+
+
+def rows_of(case: Case, watch: Stopwatch, bandwidth: float, backward: bool, dtype: torch.dtype) -> list[dict]:
+    """One row a path, each against the baseline and the floor."""
+    rows: list[dict] = []
+    floor = moved_bytes(case, dtype, backward) / bandwidth / 1e6
+    for name, operator in paths(watch.device).items():
+        if backward and "compiled" in name:
+            continue
+        row = {"case": case.name, "pass": "forward+backward" if backward else "forward", "dtype": str(dtype)[6:]}
+        row |= {"path": name} | measure(case, operator, watch, dtype, backward)
+        baseline = rows[0]["p50"] if rows else row["p50"]
+        rows.append(row | {"speedup": baseline / row["p50"], "floor ms": floor, "share of floor": floor / row["p50"]})
+    return rows
+
+
+def print_table(rows: list[dict], title: str) -> None:
+    """The rows as a table."""
+    table = Table(title=title)
+    columns = (
+        "case",
+        "pass",
+        "dtype",
+        "path",
+        "best",
+        "p50",
+        "p99",
+        "peak MB",
+        "speedup",
+        "floor ms",
+        "share of floor",
+    )
+    for column in columns:
+        table.add_column(column, justify="left" if column in columns[:4] else "right")
+    for row in rows:
+        cells = (row[column] for column in columns)
+        table.add_row(*(f"{c:.3g}" if isinstance(c, float) else "-" if c is None else str(c) for c in cells))
+    Console(width=150).print(table)
+
+
+def print_targets(rows: list[dict]) -> None:
+    """Whether the Triton path reaches what is asked of it at spatial cross-attention."""
+    asked = [row for row in rows if row["path"] == "triton" and "spatial" in row["case"] and row["pass"] == "forward"]
+    for row in asked:
+        fast, near = row["speedup"] >= GPU_SPEEDUP_TARGET, row["share of floor"] > GPU_FLOOR_TARGET
+        print(f"{row['case']} {row['dtype']}: {row['speedup']:.1f}x the torch path ({'ok' if fast else 'below 5x'}), "
+              f"{row['share of floor']:.0%} of the bandwidth floor ({'ok' if near else 'below half'})")  # fmt: skip
+    if not asked:
+        print("No GPU: the Triton path was not timed, its targets (5x the torch path, half the floor) are unmeasured.")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--models", nargs="+", default=["base"], help="base, tiny, nano")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--backward", action="store_true", help="measure forward and backward together as well")
+    parser.add_argument("--clock", default="wall", help="wall, or process: CPU time alone, where others use it")
+    parser.add_argument("--out", type=Path, help="default benchmarks/results/deformable_attention_<hardware>.json")
+    arguments = parser.parse_args()
+    watch = Stopwatch(arguments.device, arguments.repeats, arguments.clock)
+    bandwidth = copy_bandwidth(watch.device)
+    dtypes = [torch.float32, torch.bfloat16] + ([torch.float16] if watch.device == "cuda" else [])
+    runs = [(False, dtype) for dtype in dtypes] + [(True, torch.float32)] * arguments.backward
+    cases = [case for model in arguments.models for case in model_cases(model)]
+    rows = [row for case in cases for run in runs for row in rows_of(case, watch, bandwidth, *run)]
+    machine = hardware(watch.device)
+    print_table(rows, f"deformable attention on {machine.get('gpu', machine['cpu'])}, {bandwidth:.0f} GB/s copy")
+    print_targets(rows)
+    out = arguments.out or RESULTS / f"deformable_attention_{hardware_name(watch.device)}.json"
+    head = {"hardware": machine, "copy GB/s": bandwidth, "repeats": watch.repeats, "clock": watch.clock}
+    write_result(out, head | {"rows": rows})
+    print(f"written: {out}")
+
+
+if __name__ == "__main__":
+    main()
