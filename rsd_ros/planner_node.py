@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from pathlib import Path as FilePath
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,29 +48,16 @@ EXIT_NOT_CONFIGURED = 3
 RuntimeFactory = Callable[[SimpleNamespace], Runtime]
 
 
-def load_runtime(settings: SimpleNamespace) -> Runtime:
-    """The network with the weights that the parameters name, warmed up; raises WeightsError, ConfigError or OSError."""
-    from rsd_model.inference import PlannerRuntime
+def _load_network(settings: SimpleNamespace) -> Runtime:
+    from rsd_ros.planner_runtime import load_runtime  # torch takes seconds to import: not before the node is up
 
-    from rsd_model.geometry import bench2drive_rig
-
-    weights = None if settings.weights == "random" else weights_path(settings)
-    runtime = PlannerRuntime(weights, config=settings.config, device=settings.device, precision=settings.precision)
-    runtime.warm_up(bench2drive_rig())
-    return runtime
-
-
-def weights_path(settings: SimpleNamespace) -> FilePath:
-    """The file that the parameter `weights` names, or what ships for the parameter `config`."""
-    from rsd_model.resources import share_path
-
-    return FilePath(settings.weights) if settings.weights else share_path(f"weights/{settings.config}.safetensors")
+    return load_runtime(settings)
 
 
 class PlannerNode(LifecycleNode):
     """Lifecycle: configure loads the network, activate subscribes and plans, deactivate stops both."""
 
-    def __init__(self, factory: RuntimeFactory = load_runtime, **node_options: Any) -> None:
+    def __init__(self, factory: RuntimeFactory = _load_network, **node_options: Any) -> None:
         super().__init__("planner", namespace="/rsd", **node_options)
         declare(self, PLANNER_PARAMETERS)
         self.diagnostics = Diagnostics(self)

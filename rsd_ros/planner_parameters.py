@@ -10,8 +10,8 @@ VEHICLE = "/carla/ego_vehicle"
 
 PLANNER_PARAMETERS = (
     Parameter("autostart", True, "configure and activate at start; false where a lifecycle manager does it"),
-    Parameter("weights", "", "safetensors file; empty: the weights shipped for `config`; random: untrained, for tests"),
-    Parameter("config", "nano", "model size (nano, tiny, base) or a model YAML; only for shipped and random weights"),
+    Parameter("weights", "", "safetensors file; empty: what ships for `config`; random: untrained, for tests"),
+    Parameter("config", "", "nano, tiny, base or a model YAML that the weights must fit; empty: as they say"),
     Parameter("device", "auto", "torch device: auto, cpu, cuda, cuda:1, ..."),
     Parameter("precision", "auto", "network precision", choices=("auto", "fp32", "fp16", "bf16")),
     Parameter("cameras", CAMERAS, "camera names in the order that the network was trained with"),
