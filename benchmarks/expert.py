@@ -75,6 +75,19 @@ def _safely(episode: Episode) -> tuple[EpisodeScore | None, dict]:
         return None, {"episode": asdict(episode), "error": str(error)}
 
 
+def print_drive(score: EpisodeScore | None, report: dict) -> None:
+    """One line per drive, as it ends."""
+    e = report["episode"]
+    name = f"{e['town']} {e['scenario'] or 'plain'} route {e['route']} seed {e['seed']}"
+    if score is None:
+        print(f"not driven: {name}: {report['error']}", flush=True)
+        return
+    verdict = (
+        "ok" if score.success else f"{report['outcome']} {100 * report['completion']:.0f} % {report['infractions']}"
+    )
+    print(f"{name}: {report['seconds']:.0f} s {verdict} ({report['last_reason']})", flush=True)
+
+
 def print_table(scores: list[EpisodeScore], reports: list[dict]) -> None:
     """Per scenario: drives, successes, collisions, driving score."""
     print(f"{'scenario':34s} drives  success  no collision  driving score")
@@ -103,17 +116,13 @@ def main() -> None:
     chosen = [None if name == "plain" else name for name in names]
     todo = episodes(arguments.towns, arguments.routes, chosen, arguments.seed)
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
-        results = list(pool.imap(_safely, todo))
+        results = []
+        for score, report in pool.imap_unordered(_safely, todo):
+            results.append((score, report))
+            print_drive(score, report)
     scores = [score for score, _ in results if score is not None]
     reports = [report for score, report in results if score is not None]
     print_table(scores, reports)
-    for score, report in results:
-        if score is None:
-            print(f"not driven: {report['episode']['town']} {report['episode']['scenario']}: {report['error']}")
-        elif not score.success:
-            e = report["episode"]
-            print(f"{e['town']} route {e['route']} {e['scenario']} seed {e['seed']}: {report['outcome']} "
-                  f"{100 * report['completion']:.0f} % {report['infractions']} ({report['last_reason']})")  # fmt: skip
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         table = aggregate(scores) | {"machine": platform.processor() or platform.machine(), "drives_in_detail": reports}

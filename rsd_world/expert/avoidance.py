@@ -15,7 +15,9 @@ AHEAD = 55  # m of the route that are planned
 BEHIND = 8  # m
 CLEARANCE = 0.75  # m between the ego's side and what it passes
 INTRUSION = 0.25  # m beside the ego that must be free, else the lane counts as blocked
+NEIGHBOUR = 0.8  # m further aside, where what stands next to a blockage is part of it
 JOIN = 14.0  # m between two obstacles that are passed in one go
+BESIDE = 7.0  # m to an obstacle, from where the side is settled
 WAIT_GAP = 8.0  # m left to an obstacle while waiting, room enough to swing out
 SHIFT_LENGTH = 13.0  # m over which the ego moves aside
 PASSING_SPEED = 6.5  # m/s past an obstacle
@@ -60,8 +62,8 @@ class LateralPlanner:
         last = min(first + length, len(self._reference.points))
         offset = np.zeros(last - first)
         wait, passing, reason = None, [], ""
-        for blockage in self.blockages(s, predictions):
-            shift = self._side(blockage)
+        for blockage in self.blockages(s, lateral, predictions):
+            shift = self._side(blockage, s, lateral)
             started = abs(lateral) > 0.8 and np.sign(lateral) == np.sign(shift or 0.0) and blockage.start - s < 20.0
             if shift is None or not (
                 self._stays_in_lane(blockage, shift)
@@ -80,7 +82,7 @@ class LateralPlanner:
             reason = "making room for an emergency vehicle"
         return LateralPlan(offset, first, wait, tuple(passing), reason)
 
-    def blockages(self, s: float, predictions: list[Prediction]) -> list[Blockage]:
+    def blockages(self, s: float, lateral: float, predictions: list[Prediction]) -> list[Blockage]:
         """What stands in the lane between the ego and AHEAD m, nearest first."""
         obstacles = [p for p in predictions if p.standing and _immovable(p)]
         if not obstacles:
@@ -91,17 +93,20 @@ class LateralPlanner:
         sizes = [len(o) for o in outlines]
         along, aside = ref.project_many(np.concatenate(outlines), first, last)
         splits = np.cumsum(sizes)[:-1]
-        limit = self._half_width + INTRUSION
-        found = []
+        # On the way past something, all that stands at the lane's edge keeps the ego from turning back in.
+        limit = self._half_width + INTRUSION + (NEIGHBOUR if abs(lateral) > 0.8 else 0.0)
+        blocking, beside = [], []
         for p, a, d in zip(obstacles, np.split(along, splits), np.split(aside, splits), strict=True):
-            near = d.min() < limit and d.max() > -limit
-            if near and a.max() > s - self._half_length - 1.0 and first < a.min() < last - 2:
-                found.append(
-                    Blockage(float(a.min()), float(a.max()), float(d.min()), float(d.max()), frozenset([p.actor.id]))
-                )
-        return _joined(sorted(found, key=lambda b: b.start))
+            if a.max() < s - self._half_length - 1.0 or not first < a.min() < last - 2:
+                continue
+            piece = Blockage(float(a.min()), float(a.max()), float(d.min()), float(d.max()), frozenset([p.actor.id]))
+            if piece.right < limit and piece.left > -limit:
+                blocking.append(piece)
+            elif piece.right < limit + NEIGHBOUR and piece.left > -limit - NEIGHBOUR:
+                beside.append(piece)
+        return _joined(_with_neighbours(sorted(blocking, key=lambda b: b.start), beside))
 
-    def _side(self, blockage: Blockage) -> float | None:
+    def _side(self, blockage: Blockage, s: float, lateral: float) -> float | None:
         """Offset in m at which the ego passes, None where there is no room on either side."""
         ref = self._reference
         span = slice(max(int(blockage.start) - 2, 0), min(int(blockage.end) + 3, len(ref.points)))
@@ -120,6 +125,9 @@ class LateralPlanner:
             options.append((abs(blockage.right - need), blockage.right - need))
         if not options:
             return None
+        if blockage.start - s < BESIDE:  # no change of mind beside it
+            side = np.sign(lateral - 0.5 * (blockage.left + blockage.right))
+            options = [o for o in options if np.sign(o[1]) == side] or options
         return min(options)[1]
 
     def _stays_in_lane(self, blockage: Blockage, shift: float) -> bool:
@@ -211,6 +219,15 @@ def siren_behind(reference: RouteReference, s: float, predictions: list[Predicti
 def _immovable(prediction: Prediction) -> bool:
     actor = prediction.actor
     return prediction.standing and (actor.parked or actor.kind in PROPS or actor.door_open > 0.05)
+
+
+def _with_neighbours(blocking: list[Blockage], beside: list[Blockage]) -> list[Blockage]:
+    """What stands beside the lane next to a blockage belongs to it: the way round must clear it too."""
+    found = list(blocking)
+    for piece in sorted(beside, key=lambda b: b.start):
+        if any(piece.start - b.end < SHIFT_LENGTH and b.start - piece.end < SHIFT_LENGTH for b in found):
+            found.append(piece)
+    return sorted(found, key=lambda b: b.start)
 
 
 def _joined(found: list[Blockage]) -> list[Blockage]:

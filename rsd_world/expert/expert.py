@@ -30,6 +30,7 @@ YELLOW_BRAKING = 3.2  # m/s^2, who cannot stop with it drives on at yellow
 RED_BRAKING = 7.0  # m/s^2, and at red
 SIGN_ZONE = 3.2  # m before its line in which a stop counts
 WALKER_BRAKING = 4.0  # m/s^2 with which the ego could still stop for a walker that steps out
+PASSING_DIFFERENCE = 3.5  # m/s faster than a vehicle on the next lane
 SIREN_SPEED = 5.0  # m/s while an emergency vehicle comes from behind
 PLAN_TIMES = PLAN_STEP_SECONDS * np.arange(1, PLAN_STEPS + 1)
 
@@ -91,6 +92,7 @@ class Expert:
         caps += [(max(b.end - self._s, 0.0), PASSING_SPEED) for b in lateral.passing]
         if siren_behind(self._reference, self._s, predictions) is not None:
             caps += [(s, SIREN_SPEED) for s in (4.0, 12.0, 20.0, 30.0)]
+        caps += self._caps_beside(path, predictions)
         walkers = [p for p in predictions if p.actor.kind is ActorKind.PEDESTRIAN]
         if walkers:
             places, aside, _ = path.project(np.stack([p.actor.position[:2] for p in walkers]))
@@ -100,6 +102,19 @@ class Expert:
                     reaction = 0.4 * WALKER_BRAKING
                     safe = math.sqrt(reaction**2 + 2.0 * WALKER_BRAKING * gap) - reaction
                     caps.append((max(s - self._half_length - 6.0, 0.0), max(min(safe, 5.0), 3.5)))
+        return caps
+
+    def _caps_beside(self, path: DrivenPath, predictions: list[Prediction]) -> list[tuple[float, float]]:
+        """Slower vehicles on the next lane of the same direction are not passed much faster: they may cut in."""
+        moving = [p for p in predictions if not p.standing and p.actor.kind is not ActorKind.PEDESTRIAN]
+        if not moving:
+            return []
+        places, aside, course = path.project(np.stack([p.actor.position[:2] for p in moving]))
+        caps = []
+        for p, s, d, yaw in zip(moving, places.tolist(), aside.tolist(), course.tolist(), strict=True):
+            same = math.cos(p.actor.yaw - yaw) > 0.8
+            if same and 2.0 < s < 50.0 and 2.0 < abs(d) < 4.5 and p.actor.kind is not ActorKind.BICYCLE:
+                caps.append((max(s - 9.0, 0.0), p.speed + PASSING_DIFFERENCE))
         return caps
 
     def _may_step_out(self, path: DrivenPath, walker: Prediction, aside: float) -> bool:

@@ -120,7 +120,8 @@ class SpeedPlanner:
             if value < best:
                 best, reason, who = value, "keeping distance", occupancy.prediction.actor.id
         for occupancy, rear, their_speed in ahead:
-            value = max(_interaction(speed, desired, max(rear[k] - front, 2.0), their_speed, 2.0), -3.5)
+            gap = rear[k] - front
+            value = _interaction(speed, desired, gap, their_speed, 2.0) if gap > 0.3 else -3.5  # beside: fall back
             if value < best:
                 best, reason, who = value, "letting merge", occupancy.prediction.actor.id
         for hold in holds:
@@ -219,10 +220,10 @@ def _interaction(speed: float, desired: float, gap: float, their_speed: float, s
     wish = standstill + max(0.0, speed * HEADWAY * min(1.0, their_speed / 3.0) + speed * closing / (2.0 * _SQRT_AB))
     gap = max(gap, 0.05)
     free = 1.0 - min(speed / desired, 1.0) ** 4
-    needed = closing * closing / (2.0 * max(gap - 0.5 * standstill, 0.1)) if closing > 0.0 else 0.0
+    needed = closing * closing / (2.0 * max(gap - 0.5 * standstill, 0.2)) if closing > 0.0 else 0.0
     value = MAX_ACCELERATION * (free - (wish / gap) ** 2)
     # IDM over-brakes when something appears close ahead; what physics asks for is enough, with a reserve.
-    return max(value, -1.35 * needed - 1.0) if needed < 5.0 and gap > standstill else value
+    return max(value, -1.35 * needed - 1.0 - 1.5 * max(standstill - gap, 0.0))
 
 
 _SQRT_AB = math.sqrt(MAX_ACCELERATION * COMFORT_BRAKING)
