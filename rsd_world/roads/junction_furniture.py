@@ -18,6 +18,7 @@ from rsd_world.roads.town import Crossing, StopSign, TrafficLight
 CROSSING_WIDTH = 3.0  # m along the road
 _CROSSING_SETBACK = 2.2  # m from the stop line to the middle of the crossing
 _POLE_CLEARANCE = 0.7  # m from the asphalt
+_NEAREST_FAR_SIDE = 20.0  # m; half of it ahead a light at the kerb is still in view of the first car at the line
 _OPPOSITE = np.radians(40.0)
 
 
@@ -85,17 +86,17 @@ def light_groups(approaches: list[Approach]) -> list[int]:
 
 def _far_side(approach: Approach, graph: LaneGraph, surface: Surface) -> np.ndarray:
     """(2,) m: beyond the crossing road, right of where the approach's lanes lead."""
-    reach = 0.0
+    reach = _NEAREST_FAR_SIDE
     for lane in approach.lanes:
         for to in graph.lanes[lane].successors:
             reach = max(reach, float(((graph.lanes[to].points[:, :2] - approach.stop[:2]) @ approach.forward).max()))
-    start = approach.stop[:2] + approach.right * (approach.half_width + 1.2)
-    steps = np.arange(0.0, reach + 6.0, 0.5)
-    on_road = [surface.pavement.distance(Point(start + approach.forward * d)) < _POLE_CLEARANCE for d in steps]
-    beyond = float(steps[np.flatnonzero(on_road)[-1]]) if any(on_road) else reach
-    corner = start + approach.forward * beyond
-    feet = [_off_road(corner, direction, surface) for direction in (approach.forward, approach.right)]
-    return min(feet, key=lambda foot: float(np.linalg.norm(foot - corner)))  # the road ahead may be the wider one
+    ahead, aside = np.meshgrid(np.arange(0.5 * reach, reach + 15.0, 0.5), np.arange(0.0, 15.0, 0.5), indexing="ij")
+    offsets = approach.half_width + 1.2 + aside[..., None]
+    feet = approach.stop[:2] + ahead[..., None] * approach.forward + offsets * approach.right  # (A, B, 2)
+    effort = np.abs(ahead - 0.8 * reach) + 1.5 * aside
+    on_road = shapely.distance(surface.pavement, shapely.points(feet)) < _POLE_CLEARANCE
+    best = np.unravel_index(np.argmin(np.where(on_road, np.inf, effort)), effort.shape)
+    return feet[best]
 
 
 def _off_road(at: np.ndarray, direction: np.ndarray, surface: Surface) -> np.ndarray:

@@ -139,8 +139,9 @@ def test_lights_stand_for_approach_lanes_and_face_their_drivers(town: Town) -> N
             assert lane.junction < 0
             assert {town.lanes.lanes[to].junction for to in lane.successors} == {light.junction}
             assert angle_between(light.yaw, lane.headings[-1] + np.pi) < 0.1
-            ahead = (light.position - lane.points[-1])[:2] @ [np.cos(lane.headings[-1]), np.sin(lane.headings[-1])]
-            assert 5.0 < ahead < 55.0
+            offset = (light.position - lane.points[-1])[:2]
+            assert 9.0 < offset @ [np.cos(lane.headings[-1]), np.sin(lane.headings[-1])] < 40.0
+            assert -13.0 < offset @ [-np.sin(lane.headings[-1]), np.cos(lane.headings[-1])] < -2.0  # to the right
 
 
 @BOTH
