@@ -99,6 +99,8 @@ class Traffic:
 
     def step(self, around: Surroundings, dt: float) -> None:
         """Advance all vehicles by `dt` s."""
+        if not self.vehicles:
+            return
         for vehicle in self.vehicles:
             self._keep_path(vehicle)
         leaders = self._leaders(around)
@@ -180,13 +182,13 @@ class Traffic:
         if place is None:
             return
         self.remove(vehicle)
-        self._spawn_at(place, vehicle.blueprint, vehicle.id)
+        self._spawn_at(place, vehicle.blueprint)
 
     def _pick(self, ego: EgoVehicle, nearest: float, farthest: float) -> int | None:
         taken = np.array([v.position[:2] for v in self.vehicles]).reshape(-1, 2)
         return self.places.pick(self.rng, ego.position[:2], taken, nearest, farthest)
 
-    def _spawn_at(self, place: int, blueprint: Blueprint, actor: int | None = None) -> None:
+    def _spawn_at(self, place: int, blueprint: Blueprint) -> None:
         lane, s = int(self.places.lane[place]), float(self.places.s[place])
         cyclist = blueprint.kind is ActorKind.BICYCLE
         offset = CYCLIST_OFFSET if cyclist else 0.0
@@ -196,8 +198,6 @@ class Traffic:
         others = [np.hypot(*(v.position[:2] - vehicle.position[:2])) for v in self.vehicles if v is not vehicle]
         clear = max(0.0, min([*others, 100.0]) - 9.0)
         vehicle.speed = float(min(0.6 * limit, blueprint.top_speed * 0.7, np.sqrt(3.0 * min(room, clear))))
-        if actor is not None:
-            vehicle.id = actor
 
 
 def _desired(vehicle: Vehicle) -> float:

@@ -12,9 +12,9 @@ from rsd_world.scenarios.places import RouteView
 
 BEHIND = 42.0  # m behind the ego, where it appears
 HURRY = 1.6  # of the lane's limit
-PATIENCE = 8.0  # s that it may be held up by the ego
+PATIENCE = 6.0  # s that it may be held up by the ego
 HELD_UP = 22.0  # m behind the ego, nearer than this in its lane it is held up
-RUN_OUT = 110.0  # m of route that the encounter takes
+RUN_OUT = 115.0  # m of route that the encounter takes
 
 
 class YieldToEmergencyVehicle(Scenario):

@@ -37,7 +37,7 @@ class _JunctionFlow(Scenario):
     @classmethod
     def places(cls, view: RouteView) -> list[float]:
         """Junctions where the route turns this way and a stream can come."""
-        return [p.line for p in view.junctions() if cls._suits(view, p)]
+        return [p.line for p in view.junctions() if p.line > NOTICE and cls._suits(view, p)]
 
     @classmethod
     def _suits(cls, view: RouteView, found: JunctionPass) -> bool:
@@ -66,7 +66,9 @@ class _JunctionFlow(Scenario):
         own = graph.pose_at(self._pass.approach, graph.length(self._pass.approach))[3]
         against = [np.cos(graph.pose_at(lane, 0.0)[3] - own) for lane in flows]
         self._flow_lane = flows[int(np.argmin(against))]
-        stage.traffic.places.block_lanes(graph.lanes[self._flow_lane].predecessors)
+        approaches = graph.lanes[self._flow_lane].predecessors
+        stage.traffic.places.block_lanes(approaches)
+        stage.traffic.avoided |= set(approaches)
         stage.close_to_traffic(max(self.trigger_s - 60.0, 0.0), self._pass.exit, 30.0)
 
     def should_start(self, stage: Stage) -> bool:
@@ -84,9 +86,7 @@ class _JunctionFlow(Scenario):
         pace = self._pace(stage)
         for car in self._cars:
             car.desired_speed = pace
-        entry = self._entry()
-        room = all(np.hypot(*(v.position[:2] - entry)) > 11.0 for v in stage.traffic.vehicles)
-        if self._sent < CARS and self._cars[-1].s > self._start_s() + HEADWAY * FLOW_SPEED and room:
+        if self._sent < CARS and self._has_room(stage):
             self._send(stage)
 
     def is_over(self, stage: Stage) -> bool:
@@ -121,6 +121,12 @@ class _JunctionFlow(Scenario):
         self._sent += 1
         self.key_actors = tuple(v.id for v in self._cars)
 
+    def _has_room(self, stage: Stage) -> bool:
+        """The last car is a headway away, and nobody stands where the next one appears."""
+        entry = self._entry()
+        away = [float(np.hypot(*(v.position[:2] - entry))) for v in stage.traffic.vehicles]
+        return min(away) > 7.0 and np.hypot(*(self._cars[-1].position[:2] - entry)) > HEADWAY * FLOW_SPEED
+
     def _start_s(self) -> float:
         approach = self._graph.lanes[self._flow_lane].predecessors[0]
         return max(self._graph.length(approach) - 65.0, 4.0)
@@ -130,12 +136,14 @@ class _JunctionFlow(Scenario):
         return np.array(self._graph.pose_at(approach, self._start_s())[:2])
 
     def _way_left(self, car: Vehicle) -> float:
-        approach = self._graph.lanes[self._flow_lane].predecessors[0]
-        total = self._graph.length(approach) + 0.5 * self._graph.length(self._flow_lane)
-        return total - car.s if car.path.lanes[0] == approach else 0.0
+        if self._flow_lane not in car.path.lanes:
+            return 0.0
+        k = car.path.lanes.index(self._flow_lane)
+        rest = (0.05 if self.merges else 0.5) * self._graph.length(self._flow_lane)
+        return float(car.path.ends[k]) - rest - car.s
 
     def _conflict_s(self) -> float:
-        share = 0.9 if self.merges else 0.6
+        share = 0.95 if self.merges else 0.6
         return self._pass.line + share * (self._pass.exit - self._pass.line)
 
     def _set_lights(self, stage: Stage) -> None:

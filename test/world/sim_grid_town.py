@@ -1,4 +1,4 @@
-"""A small grid town for the simulation's tests: nine junctions, lights at every second one, stop signs at the others."""
+"""A small grid town for the simulation's tests: nine junctions, lights at every second one, else stop signs."""
 
 from __future__ import annotations
 

@@ -1,0 +1,177 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sim_grid_town import grid_route, grid_town
+
+from rsd_model.contracts import Command, VehicleControl
+from rsd_world.actors.boxes import box_corners_2d, boxes_overlap
+from rsd_world.actors.corridor import idm_acceleration
+from rsd_world.actors.lane_path import build_path
+from rsd_world.actors.right_of_way import Claim, RightOfWay
+from rsd_world.state import ActorKind, LightState
+from rsd_world.world import Episode, World
+
+TURNS = (Command.LEFT, Command.STRAIGHT, Command.RIGHT, Command.STRAIGHT)
+STAND = VehicleControl(brake=1.0)
+
+
+@pytest.fixture(scope="module")
+def town():
+    return grid_town()
+
+
+def plain_world(town, seed: int, **fields) -> World:
+    rightmost = [lane.id for lane in town.lanes.lanes if lane.junction < 0 and lane.right < 0]
+    route = grid_route(town, rightmost[seed % len(rightmost)], TURNS)
+    return World(Episode(seed=seed, **fields), town, route)
+
+
+def driven_over(world: World) -> set[tuple[int, int]]:
+    """Pairs of moving actors, the ego as 0, whose boxes overlap."""
+    actors = [a for a in world.snapshot.actors if not a.parked]
+    ego = world.snapshot.ego
+    centers = np.array([ego.position[:2], *(a.position[:2] for a in actors)])
+    yaws = np.array([ego.yaw, *(a.yaw for a in actors)])
+    boxes = box_corners_2d(centers, yaws, np.array([ego.size[:2], *(a.size[:2] for a in actors)]))
+    ids = [0, *(a.id for a in actors)]
+    on_foot = [False, *(a.kind is ActorKind.PEDESTRIAN for a in actors)]
+    pairs = set()
+    for i in range(len(ids)):
+        for j in np.flatnonzero(boxes_overlap(boxes[i], boxes[i + 1 :])) + i + 1:
+            if not (on_foot[i] and on_foot[j]):
+                pairs.add((ids[i], ids[j]))
+    return pairs
+
+
+@pytest.mark.parametrize("seed", [0, 3, 5])
+def test_nobody_drives_through_anybody_in_a_minute_around_a_standing_ego(town, seed):
+    world = plain_world(town, seed)
+    moved = 0.0
+    for _ in range(550):
+        world.step(STAND)
+        assert not driven_over(world)
+        moved += np.mean([v.speed for v in world.traffic.vehicles]) * 0.1
+    assert moved > 60.0  # and they do drive
+
+
+def test_nobody_crosses_a_red_light(town):
+    world = plain_world(town, 1)
+    crossed = 0
+    before = {}
+    for _ in range(500):
+        world.step(STAND)
+        for vehicle in world.traffic.vehicles:
+            lane = vehicle.path.lane_at(vehicle.s + vehicle.half_length)
+            last = before.get(vehicle.id)
+            if last is not None and last != lane and last in world.lights.by_lane:
+                crossed += 1
+                assert world.lights.of_lane(last) is not LightState.RED
+            before[vehicle.id] = lane
+    assert crossed >= 5
+
+
+def test_vehicles_stop_at_stop_signs(town):
+    world = plain_world(town, 2)
+    signs = {lane for sign in town.stop_signs for lane in sign.lanes}
+    slowest, crossed = {}, 0
+    for _ in range(500):
+        world.step(STAND)
+        for vehicle in world.traffic.vehicles:
+            lane = vehicle.path.lane_at(vehicle.s + vehicle.half_length)
+            key = vehicle.id
+            if lane in signs:
+                slowest[key] = min(slowest.get(key, (lane, 99.0))[1], vehicle.speed)
+                slowest[key] = (lane, slowest[key])
+            elif key in slowest:
+                crossed += 1
+                assert slowest.pop(key)[1] < 0.2
+    assert crossed >= 1
+
+
+def test_lights_of_one_junction_are_never_green_for_two_groups(town):
+    world = plain_world(town, 0)
+    for time in np.arange(0.0, 120.0, 0.5):
+        world.lights.step(time)
+        for junction in {light.junction for light in town.lights}:
+            green = {
+                light.group
+                for light in town.lights
+                if light.junction == junction and world.lights.states[light.id] is not LightState.RED
+            }
+            assert len(green) <= 1
+
+
+def test_traffic_stays_around_the_ego_and_appears_out_of_its_sight(town):
+    world = plain_world(town, 4)
+    known = {v.id for v in world.traffic.vehicles}
+    for _ in range(300):
+        world.step(STAND)
+        for vehicle in world.traffic.vehicles:
+            if vehicle.id not in known:
+                assert np.linalg.norm(vehicle.position - world.snapshot.ego.position) > 38.0
+            known.add(vehicle.id)
+    distance = [np.linalg.norm(v.position - world.snapshot.ego.position) for v in world.traffic.vehicles]
+    assert max(distance) < 160.0
+
+
+def test_nobody_stands_at_the_start_of_the_ego(town):
+    for seed in range(6):
+        world = plain_world(town, seed)
+        for vehicle in world.traffic.vehicles:
+            assert np.linalg.norm(vehicle.position - world.snapshot.ego.position) > 20.0
+
+
+def test_walkers_cross_and_drivers_let_them(town):
+    world = plain_world(town, 3, pedestrians=40)
+    on_road = set()
+    for _ in range(550):
+        world.step(STAND)
+        on_road |= {w.id for w in world.pedestrians.walkers if w.on_road}
+        assert not {pair for pair in driven_over(world) if on_road.intersection(pair)}
+    assert on_road
+
+
+def test_idm_brakes_for_what_is_near_and_is_free_otherwise():
+    speed = np.array([10.0, 10.0, 0.0])
+    acceleration = idm_acceleration(speed, np.full(3, 12.0), np.array([np.inf, 8.0, np.inf]), np.zeros(3))
+    assert acceleration[0] > 0.3
+    assert acceleration[1] < -5.0
+    assert acceleration[2] > 1.5
+
+
+def test_a_path_slows_down_ahead_of_a_curve(town):
+    turn = next(lane for lane in town.lanes.lanes if lane.turn is Command.RIGHT)
+    path = build_path(town.lanes, [turn.predecessors[0], turn.id, turn.successors[0]])
+    line = int(path.stops[0].s)
+    assert path.speed[line + 8] < 7.0
+    assert path.speed[line - 15] > path.speed[line]
+    assert np.all(np.diff(path.speed**2) > -3.7)
+
+
+def claim(vehicle: int, lane: int, **fields) -> Claim:
+    return replace(Claim(vehicle, lane, 5.0, 4.0, 3.0, 0.0, True, True), **fields)
+
+
+def test_only_one_of_two_crossing_vehicles_gets_the_junction(town):
+    rights = RightOfWay(town.lanes, ())
+    lane, others = next((k, v) for k, v in rights.conflicts.items() if v)
+    other = min(others)
+    assert rights.decide([claim(1, lane), claim(2, other, distance=9.0)]) == {1}
+    assert rights.decide([claim(2, other)]) == set()
+    rights.release(1)
+    assert rights.decide([claim(2, other)]) == {2}
+
+
+def test_a_left_turn_waits_for_who_comes_straight_on(town):
+    rights = RightOfWay(town.lanes, ())
+    graph = town.lanes
+    left, straight = next(
+        (a, b)
+        for a, others in rights.conflicts.items()
+        for b in others
+        if graph.lanes[a].turn is Command.LEFT and graph.lanes[b].turn is Command.STRAIGHT
+    )
+    comes = claim(2, straight, distance=20.0, speed=8.0, wants=False)
+    assert rights.decide([claim(1, left), comes]) == set()
+    assert rights.decide([claim(1, left), replace(comes, may_go=False)]) == {1}  # the other one has red
