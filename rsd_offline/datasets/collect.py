@@ -113,7 +113,7 @@ class EpisodeCollector:
         objects: list[ObjectLabel] = []
         ticks_per_frame = round(PLAN_STEP_SECONDS / plan.episode.dt)
         for tick in range(int(plan.max_seconds / plan.episode.dt)):
-            if world.done:
+            if world.done or any(i.kind.is_collision for i in world.infractions):
                 break
             expert_plan = expert.plan()
             if tick % ticks_per_frame == 0:

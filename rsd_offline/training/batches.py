@@ -13,12 +13,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from rsd_model.config import ModelConfig
 from rsd_model.contracts import EgoState
+from rsd_model.heads.risk import RiskHeadConfig
 from rsd_model.inputs import can_bus, ego_status, network_image, rig_projection, route_input
 from rsd_model.losses.targets import PlannerTargets
 from rsd_model.network import PlannerInputs
 from rsd_offline.datasets.episode_store import DriveFrame, Episode, decode_image
 from rsd_offline.training.config import TrainConfig
-from rsd_offline.training.targets import RiskLayout, SampleTargets, sample_targets
+from rsd_offline.training.targets import SampleTargets, sample_targets
 
 Risks = dict[str, dict[int, tuple[float, float]]]
 
@@ -88,13 +89,13 @@ class StepBatches(Dataset):
         groups: list[list[Path]],
         model: ModelConfig,
         train: TrainConfig,
-        layout: RiskLayout,
+        risk_head: RiskHeadConfig,
         risks: Risks,
         judged: dict[str, str],
         seed: int,
     ) -> None:
         """`groups`: episode folders, newest collection last; `train.recent_share` of a batch comes from that one."""
-        self._model, self._train, self._layout = model, train, layout
+        self._model, self._train, self._risk_head = model, train, risk_head
         self._risks, self._judged, self._seed = risks, judged, seed
         self._images = NetworkImages(model)
         self._episodes = [[Episode(folder) for folder in group] for group in groups if group]
@@ -132,7 +133,7 @@ class StepBatches(Dataset):
             valid[:, rng.integers(cameras)] = False
         frame_id = episode.frame_id(index)
         targets = sample_targets(
-            episode, index, self._model, self._layout,
+            episode, index, self._model, self._risk_head,
             self._risks.get(frame_id, {}), self._judged.get(frame_id) == "all",
         )  # fmt: skip
         return {

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rsd_model.config import ModelConfig, load_model_config
+from rsd_model.network import risk_head_config
 from rsd_offline.datasets.collect import CollectConfig, collect, plan_episodes
 from rsd_offline.datasets.episode_store import find_episodes
 from rsd_offline.labeling.store import read_judged, read_risks
 from rsd_offline.training.batches import StepBatches
 from rsd_offline.training.config import RoundConfig, TrainConfig
-from rsd_offline.training.targets import RiskLayout
 from rsd_offline.training.trainer import Trainer
 
 console = Console()
@@ -83,8 +83,8 @@ class TrainingRun:
         for store in [Path(self.config.labels)] if self.config.labels else [f / "labels" for f in folders]:
             risks.update(read_risks(store))
             judged.update(read_judged(store))
-        layout = risk_layout(self.model)
-        return StepBatches([find_episodes(f) for f in folders], self.model, config, layout, risks, judged, seed)
+        risk_head = risk_head_config(self.model)
+        return StepBatches([find_episodes(f) for f in folders], self.model, config, risk_head, risks, judged, seed)
 
     def _train(self, number: int, last_step: int) -> None:
         names = [stage.name for stage in self.config.rounds[: number + 1] if stage.collect is not None]

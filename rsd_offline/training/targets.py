@@ -12,33 +12,15 @@ from rsd_model.geometry import (
     base_to_lidar_points,
     base_to_lidar_vectors,
     base_to_vad_yaw,
-    rotation_z,
     transform_points,
 )
+from rsd_model.heads.risk import RiskHeadConfig
+from rsd_model.losses.risk_labels import risk_map_target
 from rsd_offline.datasets.episode_store import DriveFrame, Episode
 
 MIN_VISIBLE_PIXELS = 10  # over all cameras; an object below is not asked of the network
-RISK_FALLOFF = 1.0  # m, standard deviation of the risk around a box
 RISK_DECAY = 0.8  # per future step of 0.5 s
-KNOWN_MARGIN = 2.0  # m around a judged object in which the dense map counts as known
-
-
-@dataclass(frozen=True)
-class RiskLayout:
-    """Dense risk map of the network: row 0 at the back, column 0 at the left, LiDAR frame."""
-
-    rows: int
-    columns: int
-    x_min: float  # m
-    y_min: float  # m
-    cell_x: float  # m
-    cell_y: float  # m
-
-    def centres(self) -> np.ndarray:
-        """(rows, columns, 2) m, centre of every cell."""
-        x = self.x_min + (np.arange(self.columns) + 0.5) * self.cell_x
-        y = self.y_min + (np.arange(self.rows) + 0.5) * self.cell_y
-        return np.stack(np.meshgrid(x, y), axis=-1)
+RISK_FLOOR = 0.05  # below, a future place adds nothing to the map
 
 
 @dataclass(frozen=True)
@@ -101,45 +83,32 @@ def resample_lines(points: np.ndarray, count: int) -> np.ndarray:
     return lines
 
 
-def distance_to_box(points: np.ndarray, centre: np.ndarray, size: np.ndarray, heading: float) -> np.ndarray:
-    """Distance in m of points (..., 2) to an upright box (centre (2,), size (2,) length and width, heading rad)."""
-    local = np.abs((points - centre) @ rotation_z(heading)[:2, :2])
-    return np.linalg.norm(np.maximum(local - size / 2.0, 0.0), axis=-1)
-
-
-def risk_map(
-    layout: RiskLayout, boxes: np.ndarray, futures: np.ndarray, masks: np.ndarray, risks: np.ndarray, judged_all: bool
+def swept_boxes(
+    boxes: np.ndarray, futures: np.ndarray, masks: np.ndarray, risks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Dense risk (rows, columns) and where it is known, from judged objects; ours, neither paper has one.
+    """Where objects are and will be, as boxes (n, 7) x, y, z, length, width, height, heading with fading risks (n,).
 
-    Each judged object (boxes (G, 9), futures (G, 6, 2), masks (G, 6), risks (G,) with nan = unknown) spreads its risk
-    around its box and, fading, along its known future. With `judged_all` every cell is known, else the objects'
-    surroundings are.
+    boxes (G, 9) in VAD's code order, futures (G, 6, 2) offsets, masks (G, 6), risks (G,) with nan = unknown. Ours: neither
+    paper says how an object's risk spreads over the map.
     """
-    cells = layout.centres()
-    values = np.zeros((layout.rows, layout.columns))
-    known = np.full(values.shape, judged_all)
-    for box, future, mask, risk in zip(boxes, futures, masks, risks, strict=True):
-        heading = -box[6] - np.pi / 2.0
-        size = box[[4, 3]]
-        track = box[:2] + np.vstack([np.zeros((1, 2)), np.cumsum(future, axis=0)])
-        if not np.isfinite(risk):
-            known &= distance_to_box(cells, box[:2], size, heading) > KNOWN_MARGIN
-            continue
-        for step in range(1 + int(mask.sum())):
-            distance = distance_to_box(cells, track[step], size, heading)
-            spread = risk * RISK_DECAY**step * np.exp(-0.5 * (distance / RISK_FALLOFF) ** 2)
-            np.maximum(values, spread, out=values)
-            if step == 0 and not judged_all:
-                known |= distance <= KNOWN_MARGIN
-    return values, known
+    upright = np.column_stack([boxes[:, :3], boxes[:, [4, 3, 5]], -boxes[:, 6] - np.pi / 2.0])
+    places, values = [upright], [risks]
+    track = np.cumsum(futures, axis=1)
+    for step in range(futures.shape[1]):
+        faded = risks * RISK_DECAY ** (step + 1)
+        kept = (masks[:, step] > 0) & (faded > RISK_FLOOR)
+        later = upright[kept].copy()
+        later[:, :2] += track[kept, step]
+        places.append(later)
+        values.append(faded[kept])
+    return np.concatenate(places), np.concatenate(values)
 
 
 def sample_targets(
     episode: Episode,
     index: int,
     config: ModelConfig,
-    layout: RiskLayout,
+    risk_head: RiskHeadConfig,
     risks: dict[int, tuple[float, float]],
     judged_all: bool,
 ) -> SampleTargets:
@@ -151,7 +120,8 @@ def sample_targets(
     inside = np.all((boxes[:, :2] >= low) & (boxes[:, :2] <= high), axis=1) & (frame.pixels >= MIN_VISIBLE_PIXELS)
     boxes, futures, masks = boxes[inside], futures[inside], masks[inside]
     risk = np.array([risks.get(int(i), (np.nan, 0.0))[0] for i in frame.ids[inside]], dtype=float)
-    dense, known = risk_map(layout, boxes, futures, masks, risk, judged_all)
+    places, values = swept_boxes(boxes, futures, masks, risk)
+    dense, known = risk_map_target(risk_head.cell_centres(), places, values, risk_head.falloff, judged_all)
     return SampleTargets(
         object_boxes=boxes.astype(np.float32),
         object_labels=frame.labels[inside].astype(np.int64),
@@ -162,6 +132,6 @@ def sample_targets(
         map_labels=frame.map_labels.astype(np.int64),
         ego_future=ego_future(frame.plan).astype(np.float32),
         command=int(frame.command),
-        risk_map=dense.astype(np.float32),
+        risk_map=dense,
         risk_map_mask=known,
     )

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rsd_model.checkpoints.weights import save_weights
 from rsd_model.config import ModelConfig
-from rsd_model.losses import PlannerLoss
+from rsd_model.losses.planner_loss import PlannerLoss
 from rsd_model.network import Planner
 from rsd_offline.training.batches import Batch, StepBatches, batch_loader
 from rsd_offline.training.config import TrainConfig
@@ -94,7 +94,7 @@ class Trainer:
         with self._autocast:
             with torch.no_grad():
                 for time in range(len(batch.images) - 1):
-                    prev_bev = network.bev(batch.inputs(time, self._mean, self._std, prev_bev))
+                    prev_bev = network.encode(batch.inputs(time, self._mean, self._std, prev_bev))
             outputs = network(batch.inputs(len(batch.images) - 1, self._mean, self._std, prev_bev))
         outputs = {k: v.float() if torch.is_tensor(v) else v for k, v in outputs.items()}
         terms = self.loss(outputs, batch.targets.to(self.device))
