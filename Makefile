@@ -7,6 +7,12 @@ ARGS ?=
 VENV := $(if $(filter jazzy,$(ROS)),.venv,.venv-$(ROS))
 SETUP := $(PYTHON) tools/setup_environment.py --venv $(VENV) --ros $(ROS)
 
+# ROS comes from wheels here: a ROS installation whose setup file was sourced would be imported in their place.
+unexport PYTHONPATH RMW_IMPLEMENTATION
+ifdef AMENT_PREFIX_PATH
+unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH
+endif
+
 # Images need a larger shared-memory segment than Fast DDS has by default, and the allocator has to keep large blocks
 # instead of returning them to the system between two images.
 PROFILE_VARIABLE := $(if $(filter jazzy,$(ROS)),FASTRTPS,FASTDDS)_DEFAULT_PROFILES_FILE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -40,11 +41,18 @@ def source_folder(package: str) -> Path:
 
 
 def definitions_hash(folder: Path) -> str:
-    """Hash over the names and contents of a package's message definitions."""
-    digest = hashlib.sha256()
+    """Hash over the names and contents of a package's message definitions, and the generator that would build them."""
+    digest = hashlib.sha256(_generator_version().encode())
     for path in sorted((folder / "msg").glob("*.msg")):
         digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _generator_version() -> str:
+    try:
+        return importlib.metadata.version("ros-rosidl-generator-py")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def built_hashes() -> dict[str, str]:

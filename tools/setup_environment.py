@@ -1,4 +1,4 @@
-"""Makes the virtual environment that `make` uses: packages, CUDA torch where there is an NVIDIA driver, GL libraries, messages.
+"""Makes the environment that `make` uses: GL libraries, packages, CUDA torch where there is an NVIDIA driver, messages.
 
 Runs on the system's Python with the standard library alone. What an earlier run has done is skipped.
 """
@@ -13,13 +13,16 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 ROOT = Path(__file__).absolute().parents[1]
+PYTHONS = (3, 11), (3, 13)  # ROS wheels exist for these and all between, on x86-64
 TORCH = "torch==2.13.0"
 CPU_TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-EXTRAS_TO_DRIVE = ()
+EXTRAS_TO_DRIVE: tuple[str, ...] = ()
 EXTRAS_TO_DEVELOP = ("opendrive", "towns", "labels", "train", "dev")
 GL_PACKAGES = {"GL": "libgl1", "EGL": "libegl1"}
 DRI_DRIVERS = ("dri/swrast_dri.so", "libgallium-*.so")  # Mesa up to 24, Mesa from 24.2 on
@@ -52,42 +55,44 @@ def set_up(venv: Path, ros: str, extras: tuple[str, ...]) -> None:
     if not (venv / "bin" / "python").exists():
         step(f"virtual environment {venv.name}", create_environment, venv)
     stamp = Stamp(venv / "rsd_setup.json")
-    for name, install in (("torch", install_torch), ("packages", install_packages)):
-        wanted = wanted_state(ros, extras) if name == "packages" else TORCH
-        if not stamp.covers(name, wanted):
-            step(name, install, venv, ros, extras)
-            stamp.record(name, wanted)
+    if not stamp.covers("torch", TORCH, ()):
+        step("torch", install_torch, venv)
+        stamp.record("torch", TORCH, ())
+    inputs, wanted = inputs_hash(ros), stamp.extras("packages") | {*extras}
+    if not stamp.covers("packages", inputs, wanted):
+        step("packages", install_packages, venv, ros, wanted)
+        stamp.record("packages", inputs, wanted)
     run(venv / "bin" / "python", "-m", "rsd_ros.build_messages", what="messages", seconds=PIP_SECONDS, show=True)
 
 
 class Stamp:
-    """What earlier runs finished, in one JSON file in the environment."""
+    """What earlier runs finished: {step: {inputs, extras}}, in one JSON file in the environment."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.done: dict = json.loads(path.read_text()) if path.exists() else {}
+        self.done: dict[str, dict] = json.loads(path.read_text()) if path.exists() else {}
 
-    def covers(self, name: str, wanted: str | dict) -> bool:
-        """True when the step was done with this state, or one with the same files and more extras."""
-        done = self.done.get(name)
-        if isinstance(wanted, str) or done is None:
-            return done == wanted
-        return done["files"] == wanted["files"] and set(wanted["extras"]) <= set(done["extras"])
+    def extras(self, name: str) -> set[str]:
+        """The extras that a step has installed so far."""
+        return set(self.done.get(name, {}).get("extras", ()))
 
-    def record(self, name: str, state: str | dict) -> None:
+    def covers(self, name: str, inputs: str, extras: Collection[str]) -> bool:
+        """True when the step was done from these inputs with at least these extras."""
+        return self.done.get(name, {}).get("inputs") == inputs and set(extras) <= self.extras(name)
+
+    def record(self, name: str, inputs: str, extras: Collection[str]) -> None:
         """Writes that the step is done."""
-        self.done[name] = state
+        self.done[name] = {"inputs": inputs, "extras": sorted(extras)}
         self.path.write_text(json.dumps(self.done, indent=1))
 
 
-def wanted_state(ros: str, extras: tuple[str, ...]) -> dict:
+def inputs_hash(ros: str) -> str:
     """What decides which packages are installed."""
     files = ("pyproject.toml", "setup.py", f"requirements/ros-{ros}.txt")
-    digest = hashlib.sha256(b"\0".join((ROOT / name).read_bytes() for name in files))
-    return {"files": digest.hexdigest(), "extras": sorted(extras)}
+    return hashlib.sha256(b"\0".join((ROOT / name).read_bytes() for name in files)).hexdigest()
 
 
-def step(name: str, action, *arguments) -> None:
+def step(name: str, action: Callable[..., None], *arguments: object) -> None:
     """Runs one step and prints how long it took."""
     print(f"setup: {name} ...", flush=True)
     start = time.monotonic()
@@ -96,12 +101,12 @@ def step(name: str, action, *arguments) -> None:
 
 
 def check_python() -> None:
-    """The ROS wheels exist for CPython 3.11 to 3.13 on x86-64 Linux."""
-    if not (3, 11) <= sys.version_info[:2] <= (3, 13) or os.uname().machine != "x86_64":
+    """Raises SetupError where the ROS wheels do not fit this Python or machine."""
+    oldest, newest = PYTHONS
+    if not oldest <= sys.version_info[:2] <= newest or os.uname().machine != "x86_64":
         found = f"Python {sys.version_info.major}.{sys.version_info.minor} on {os.uname().machine}"
-        raise SetupError(
-            f"found {found}; the ROS wheels need Python 3.11 to 3.13 on x86_64. Name another one: make PYTHON=python3.11"
-        )
+        wanted = f"Python {oldest[0]}.{oldest[1]} to {newest[0]}.{newest[1]} on x86_64"
+        raise SetupError(f"found {found}; the ROS wheels need {wanted}; name one: make PYTHON=python3.11 ...")
 
 
 def has_nvidia_driver() -> bool:
@@ -110,7 +115,7 @@ def has_nvidia_driver() -> bool:
 
 
 def missing_system_packages() -> list[str]:
-    """Debian packages to install: GL for the embedded world's renderer, a compiler and Python's headers for the messages."""
+    """Debian packages to install: GL for the world's renderer, compiler and Python's headers for the messages."""
     missing = [package for library, package in GL_PACKAGES.items() if ctypes.util.find_library(library) is None]
     folders = [Path("/usr/lib/x86_64-linux-gnu"), Path("/usr/lib64"), Path("/usr/lib")]
     has_mesa = any(list(folder.glob(driver)) for folder in folders for driver in DRI_DRIVERS)
@@ -119,8 +124,6 @@ def missing_system_packages() -> list[str]:
     if shutil.which("g++") is None:
         missing.append("g++")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    import sysconfig
-
     if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         missing.append(f"python{version}-dev")
     try:
@@ -160,22 +163,22 @@ def create_environment(venv: Path) -> None:
     run(sys.executable, "-m", "venv", venv, what="python -m venv", seconds=120)
 
 
-def install_torch(venv: Path, ros: str, extras: tuple[str, ...]) -> None:
+def install_torch(venv: Path) -> None:
     """The CUDA build where there is an NVIDIA driver; else the CPU build, which is a tenth of the size."""
-    del ros, extras
     if has_nvidia_driver():
         pip(venv, TORCH)
     elif not try_pip(venv, f"{TORCH}+cpu"):  # a local copy of the CPU build, where pip knows one
         pip(venv, f"{TORCH}+cpu", "--extra-index-url", CPU_TORCH_INDEX)
 
 
-def install_packages(venv: Path, ros: str, extras: tuple[str, ...]) -> None:
+def install_packages(venv: Path, ros: str, extras: Collection[str]) -> None:
     """The ROS wheels, then this checkout in editable form with its extras."""
     pip(venv, "-r", str(ROOT / "requirements" / f"ros-{ros}.txt"))
     if shutil.which("cmake") is None:
         pip(venv, "cmake>=3.25,<4")
-    target = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
-    pip(venv, "--no-build-isolation", "-c", str(ROOT / "requirements" / f"ros-{ros}.txt"), "-e", target, TORCH)
+    target = f"{ROOT}[{','.join(sorted(extras))}]" if extras else str(ROOT)
+    constraints = str(ROOT / "requirements" / f"ros-{ros}.txt")
+    pip(venv, "--no-build-isolation", "-c", constraints, "-e", target, TORCH)
 
 
 def pip(venv: Path, *arguments: str) -> None:
@@ -194,9 +197,8 @@ def try_pip(venv: Path, *arguments: str) -> bool:
 
 def run(*command: object, what: str, seconds: float, show: bool = False) -> None:
     """Runs a command without the ROS wheels' start-up variables, which name another environment's libraries."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("_ROS_WHEELS_BOOTSTRAP_COMPLETE",)}
-    environment |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
-    if "_ROS_WHEELS_BOOTSTRAP_COMPLETE" in os.environ:
+    environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+    if environment.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None):
         environment.pop("LD_LIBRARY_PATH", None)
     result = subprocess.run(
         [str(word) for word in command], check=False, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, timeout=seconds,
