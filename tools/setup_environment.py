@@ -201,7 +201,8 @@ def run(*command: object, what: str, seconds: float, show: bool = False) -> None
     if environment.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None):
         environment.pop("LD_LIBRARY_PATH", None)
     result = subprocess.run(
-        [str(word) for word in command], check=False, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, timeout=seconds,
+        [str(word) for word in command],
+        check=False, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, timeout=seconds,
         stdout=None if show else subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     if result.returncode:
