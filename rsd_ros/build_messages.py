@@ -103,7 +103,7 @@ def check_tools() -> None:
             f"the messages need {', '.join(missing)}; run: sudo apt-get install -y {' '.join(missing)}"
         )
     if importlib.util.find_spec("rosidl_generator_py") is None or not _share("rosidl_default_generators").exists():
-        raise MessageBuildError('the message generators are missing; run: make setup (or pip install "rsd[ros]")')
+        raise MessageBuildError('the message generators are missing; run: make setup (or pip install ".[ros]")')
 
 
 def _share(package: str) -> Path:

@@ -68,7 +68,7 @@ def _junction_lookup(maps: Path | None) -> Any:
     try:
         import carla  # noqa: F401
     except ImportError as error:
-        raise ImportError("--maps needs the carla package: pip install 'rsd[opendrive]'") from error
+        raise ImportError("--maps needs the carla package: pip install '.[opendrive]'") from error
     return junction_lookup(maps)
 
 

@@ -37,7 +37,7 @@ class ClipTextEncoder:
         try:
             from transformers import AutoTokenizer, CLIPTextModelWithProjection
         except ImportError as error:
-            raise ImportError("text embeddings need the package transformers: pip install 'rsd[vlm]'") from error
+            raise ImportError("text embeddings need the package transformers: pip install '.[vlm]'") from error
         self._tokenizer = AutoTokenizer.from_pretrained(str(model))
         self._model = CLIPTextModelWithProjection.from_pretrained(str(model)).eval()
         projection = self._model.text_projection.weight.detach().float().numpy()

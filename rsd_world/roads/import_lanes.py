@@ -73,7 +73,7 @@ def _carla_map(source: OpenDriveMap) -> Any:
         import carla
     except ImportError as error:
         raise ImportError(
-            "importing OpenDRIVE needs the `carla` and `shapely` packages: pip install 'rsd[opendrive]'"
+            "importing OpenDRIVE needs the `carla` and `shapely` packages: pip install '.[opendrive]'"
         ) from error
     try:
         return carla.Map(source.name, source.text)

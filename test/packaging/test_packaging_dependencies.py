@@ -96,3 +96,11 @@ def test_package_xml_and_pyproject_agree_on_version_and_licence():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     tree = ElementTree.parse(ROOT / "package.xml")
     assert (tree.findtext("version"), tree.findtext("license")) == (project["version"], project["license"]["text"])
+
+
+def test_our_distribution_is_not_named_as_a_message_package():
+    """Installing one would uninstall the other: the message packages register themselves under their ROS names."""
+    from rsd_ros.build_messages import PACKAGES
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["name"] not in PACKAGES

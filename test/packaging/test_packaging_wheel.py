@@ -19,7 +19,7 @@ def wheel(tmp_path_factory) -> Path:
     shutil.copytree(ROOT, copy, ignore=IGNORED)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "dist", "."]
     subprocess.run(command, cwd=copy, check=True, timeout=120)
-    (built,) = (copy / "dist").glob("rsd-*.whl")
+    (built,) = (copy / "dist").glob("rsd_drive-*.whl")
     return built
 
 
