@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rsd_world.expert.lane_change import delayed_change, lane_changes
 from rsd_world.expert.occupancy import actor_outline
 from rsd_world.expert.prediction import Prediction
 from rsd_world.expert.route_reference import RouteReference
@@ -21,6 +22,7 @@ BESIDE = 7.0  # m to an obstacle, from where the side is settled
 WAIT_GAP = 8.0  # m left to an obstacle while waiting, room enough to swing out
 SHIFT_LENGTH = 13.0  # m over which the ego moves aside
 PASSING_SPEED = 6.5  # m/s past an obstacle
+WAITING_TO_CHANGE = "waiting for a gap to change lanes"
 PROPS = (ActorKind.TRAFFIC_CONE, ActorKind.BARRIER)
 SIREN_DISTANCE = 45.0  # m behind, from where an emergency vehicle is made room for
 
@@ -55,6 +57,7 @@ class LateralPlanner:
         self._half_width = half_width
         self._half_length = half_length
         self._committed: frozenset[int] = frozenset()
+        self._changes = lane_changes(reference)
 
     def plan(self, s: float, lateral: float, speed: float, predictions: list[Prediction], length: int) -> LateralPlan:
         """Offsets for `length` m of route from BEHIND m before the ego, which is at `s`, `lateral` m left of it."""
@@ -77,7 +80,13 @@ class LateralPlanner:
             self._shift(offset, first, s, blockage, shift)
             reason = "passing an obstacle"
         self._committed = frozenset().union(*(b.actors for b in passing)) if passing else frozenset()
-        if not passing and (pull := self._make_room(s, lateral, predictions)) is not None:
+        change = delayed_change(self._changes, self._reference, s, lateral, speed, predictions)
+        if change is not None and not passing:
+            grid = first + np.arange(len(offset), dtype=float)
+            offset = change.old_lane(grid)
+            wait = min(wait or np.inf, change.last)
+            reason = reason or WAITING_TO_CHANGE
+        elif not passing and (pull := self._make_room(s, lateral, predictions)) is not None:
             offset[:] = pull
             reason = "making room for an emergency vehicle"
         return LateralPlan(offset, first, wait, tuple(passing), reason)

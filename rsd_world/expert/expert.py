@@ -15,7 +15,14 @@ import numpy as np
 
 from rsd_model.contracts import PLAN_STEP_SECONDS, PLAN_STEPS, VehicleControl
 from rsd_world.dynamics import EgoParameters
-from rsd_world.expert.avoidance import BEHIND, PASSING_SPEED, LateralPlan, LateralPlanner, siren_behind
+from rsd_world.expert.avoidance import (
+    BEHIND,
+    PASSING_SPEED,
+    WAITING_TO_CHANGE,
+    LateralPlan,
+    LateralPlanner,
+    siren_behind,
+)
 from rsd_world.expert.occupancy import occupancies
 from rsd_world.expert.path_following import STEP, DrivenPath, follow
 from rsd_world.expert.prediction import TIMES, Prediction, predict_actors
@@ -31,6 +38,7 @@ RED_BRAKING = 7.0  # m/s^2, and at red
 SIGN_ZONE = 3.2  # m before its line in which a stop counts
 WALKER_BRAKING = 4.0  # m/s^2 with which the ego could still stop for a walker that steps out
 PASSING_DIFFERENCE = 3.5  # m/s faster than a vehicle on the next lane
+REJOIN_ACCELERATION = 2.2  # m/s^2 to the side, on the way back to the line
 SIREN_SPEED = 5.0  # m/s while an emergency vehicle comes from behind
 PLAN_TIMES = PLAN_STEP_SECONDS * np.arange(1, PLAN_STEPS + 1)
 
@@ -67,17 +75,19 @@ class Expert:
         predictions = predict_actors(world, 60.0 + 2.0 * speed)
         length = min(max(6.0 * speed + 15.0, 35.0), 130.0)
         lateral = self._lateral.plan(self._s, aside, speed, predictions, int(length) + BEHIND + 14)
-        path = self._path(ego, lateral, speed, length)
+        path = self._path(ego, lateral, aside, speed, length)
         limits = speed_limits(path, self._road_limit(path), self._caps(path, lateral, predictions))
         occupied = occupancies(path, predictions, self._half_width)
         planner = SpeedPlanner(path, limits, self._half_length)
         speeds = planner.plan(speed, occupied, self._holds(speed, lateral), self._junction())
         return self._answer(ego, path, speeds, lateral)
 
-    def _path(self, ego: EgoVehicle, lateral: LateralPlan, speed: float, length: float) -> DrivenPath:
+    def _path(self, ego: EgoVehicle, lateral: LateralPlan, aside: float, speed: float, length: float) -> DrivenPath:
         ref = self._reference
         span = slice(lateral.first, lateral.first + len(lateral.offset))
-        line = ref.points[span] + lateral.offset[:, None] * ref.normals[span]
+        ahead = lateral.first + np.arange(len(lateral.offset)) - self._s
+        offset = lateral.offset + way_back(aside - float(np.interp(0.0, ahead, lateral.offset)), ahead, speed)
+        line = ref.points[span] + offset[:, None] * ref.normals[span]
         begin = max(int(self._s) - lateral.first - 3, 0)
         curvature = math.tan(ego.wheel_angle) / self._parameters.wheelbase
         return follow(ego.position[:2], ego.yaw, line[begin:], speed, length, curvature)
@@ -92,6 +102,8 @@ class Expert:
         caps += [(max(b.end - self._s, 0.0), PASSING_SPEED) for b in lateral.passing]
         if siren_behind(self._reference, self._s, predictions) is not None:
             caps += [(s, SIREN_SPEED) for s in (4.0, 12.0, 20.0, 30.0)]
+        if lateral.reason == WAITING_TO_CHANGE:  # slower than those beside, or they stay beside
+            caps.append((6.0, 0.7 * float(self._reference.limit[int(self._s)])))
         caps += self._caps_beside(path, predictions)
         walkers = [p for p in predictions if p.actor.kind is ActorKind.PEDESTRIAN]
         if walkers:
@@ -183,3 +195,13 @@ class Expert:
             return VehicleControl(steer=steer, brake=min(-wanted / p.max_braking, 1.0))
         full = p.full_throttle_acceleration * max(1.0 - speed / p.top_speed, 0.1)
         return VehicleControl(steer=steer, throttle=min((wanted / full) ** (1.0 / p.throttle_exponent), 0.75))
+
+
+def way_back(aside: float, ahead: np.ndarray, speed: float) -> np.ndarray:
+    """Offsets in m, `ahead` (N,) m of the ego, that lead from `aside` m beside the line back to it without a jerk."""
+    if abs(aside) < 0.3:
+        return np.zeros(len(ahead))
+    # A cosine over this time has a lateral acceleration of at most REJOIN_ACCELERATION.
+    seconds = math.pi * math.sqrt(abs(aside) / (2.0 * REJOIN_ACCELERATION))
+    length = max(speed * seconds, 2.0 + 2.2 * abs(aside))
+    return aside * (0.5 + 0.5 * np.cos(np.pi * np.clip(ahead / length, 0.0, 1.0)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from expert_stage import Stage
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rsd_world.actors.boxes import box_corners_2d, boxes_overlap
 from rsd_world.expert.expert import Expert
@@ -93,6 +95,33 @@ def test_it_comes_back_to_the_route_from_beside_it_and_from_a_wrong_heading(open
     _, laterals, _, _ = drive(stage, 12.0)
     assert abs(laterals[-1]) < 0.3
     assert np.abs(laterals).max() < abs(lateral) + 6.0
+
+
+def test_the_way_back_to_the_route_at_speed_is_gentle(open_road):
+    stage, s = open_road
+    stage.place_ego(s, 2.5, 0.0, speed=11.0)
+    expert, sideways = Expert(stage), []
+    for _ in range(60):
+        stage.step(expert.plan().control)
+        sideways.append(stage.snapshot.ego.lateral_acceleration)
+    assert np.abs(sideways).max() < 4.0
+    assert abs(stage.tracker.lateral) < 0.4
+
+
+@settings(max_examples=40, deadline=None)
+@given(share=st.floats(0.0, 0.98), lateral=st.floats(-8.0, 8.0), turn=st.floats(-3.1, 3.1), speed=st.floats(0.0, 20.0))
+def test_there_is_a_drivable_plan_from_any_state(share, lateral, turn, speed):
+    stage = Stage("birch", route=4)
+    stage.place_ego(share * stage.tracker.length, lateral, turn, speed)
+    stage.add_actor(ActorKind.CAR, min(share * stage.tracker.length + 12.0, stage.tracker.length), 0.5, along=2.0)
+    plan = Expert(stage).plan()
+    steps = np.linalg.norm(np.diff(np.vstack([np.zeros((1, 2)), plan.trajectory]), axis=0), axis=1)
+    assert np.isfinite(plan.trajectory).all()
+    assert steps.max() <= 0.5 * (speed + 3.5) + 0.5
+    control = plan.control
+    assert 0.0 <= control.throttle <= 1.0
+    assert 0.0 <= control.brake <= 1.0
+    assert -1.0 <= control.steer <= 1.0
 
 
 def test_planning_changes_nothing_in_the_world_and_the_plan_is_six_finite_points_ahead(open_road):
@@ -216,3 +245,35 @@ def test_it_moves_right_and_slows_down_for_an_emergency_vehicle_behind(open_road
     assert laterals.min() < -0.3
     assert speeds[-1] < 6.5
     assert "making room for an emergency vehicle" in reasons
+
+
+def two_lane_stage():
+    from rsd_world.expert.lane_change import lane_changes
+    from rsd_world.expert.route_reference import RouteReference
+
+    for route in range(30):
+        stage = Stage("alder", route=route)
+        for change in lane_changes(RouteReference(stage.town, stage.route)):
+            if change.start > 30.0 and change.last > change.end + 40.0:
+                return stage, change
+    raise AssertionError("no route of alder changes lanes with room to wait")
+
+
+def test_it_changes_lanes_as_the_route_does_when_the_lane_is_free():
+    stage, change = two_lane_stage()
+    stage.place_ego(change.start - 20.0, speed=8.0)
+    _, laterals, _, _ = drive(stage, 6.0)
+    assert stage.tracker.s > change.end
+    assert np.abs(laterals).max() < 0.6
+
+
+def test_it_puts_a_lane_change_off_while_somebody_drives_beside_and_makes_it_then():
+    stage, change = two_lane_stage()
+    stage.place_ego(change.start - 20.0, speed=8.0)
+    for back in (18.0, 30.0, 42.0):
+        stage.add_actor(ActorKind.CAR, change.start - back, change.side * change.width, along=9.5)
+    _, laterals, reasons, touched = drive(stage, 12.0, until=lambda st: st.tracker.s > change.last + 20.0)
+    assert not touched
+    assert "waiting for a gap to change lanes" in reasons
+    assert (-change.side * laterals).max() > 1.5
+    assert abs(laterals[-1]) < 0.5
