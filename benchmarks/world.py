@@ -128,11 +128,16 @@ def main() -> None:
     arguments = parser.parse_args()
     town, snapshots, simulation = record_drive(arguments.town, arguments.weather, arguments.actors, arguments.frames)
     machine = {
-        "processor": processor_name(), "cores": os.cpu_count(), "system": platform.platform(),
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
         "panda3d": panda3d.__version__,
-        "town": arguments.town, "weather": arguments.weather, "actors": len(snapshots[0].actors),
-        "frames": len(snapshots),        "passes": arguments.passes,
-    }  # fmt: skip
+        "town": arguments.town,
+        "weather": arguments.weather,
+        "actors": len(snapshots[0].actors),
+        "frames": len(snapshots),
+        "passes": arguments.passes,
+    }
     sizes = [tuple(int(v) for v in text.split("x")) for text in arguments.resolutions]
     results = [measure(town, snapshots, size, outputs, arguments.passes) for size in sizes for outputs in OUTPUTS]
     print_table(results, simulation, machine)

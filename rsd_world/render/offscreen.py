@@ -60,6 +60,16 @@ def lens_of(intrinsics: np.ndarray, width: int, height: int) -> core.Perspective
 
 
 @functools.cache
+def _first_process() -> int:
+    return os.getpid()
+
+
+def _forbid_fork() -> None:
+    if _first_process() != os.getpid():
+        raise GraphicsUnavailableError("OpenGL does not survive a fork; start processes with multiprocessing's spawn")
+
+
+@functools.cache
 def _host_buffer() -> core.GraphicsOutput:
     """The one context of this process; second render targets are silently dropped where no such buffer came first."""
     return _open_buffer("host", 1, 1, aux=False, host=None)
@@ -101,7 +111,8 @@ class StackedBuffer:
             raise ValueError(f"the renderer needs cameras of one size, got {rig.sizes.tolist()}")
         self.count = len(rig.names)
         self._engine = core.GraphicsEngine.get_global_ptr()
-        self._process, self._closed = os.getpid(), False
+        _forbid_fork()
+        self._closed = False
         self._host = _host_buffer()
         self._buffer = _open_buffer("cameras", self.width, self.height * self.count, aux, self._host)
         self._buffer.set_active(False)
@@ -112,6 +123,7 @@ class StackedBuffer:
             self._buffer.add_render_texture(
                 self.aux, core.GraphicsOutput.RTM_copy_ram, core.GraphicsOutput.RTP_aux_rgba_0
             )
+        self._cameras: list[core.NodePath] = []
         for i in range(self.count):
             self._add_camera(rig, i, scene, mount)
 
@@ -123,6 +135,7 @@ class StackedBuffer:
         # Rows are flipped in the shader and memory starts at the bottom, so the first camera is the lowest region.
         region = self._buffer.make_display_region(0.0, 1.0, i / self.count, (i + 1) / self.count)
         region.set_camera(node)
+        self._cameras.append(node)
 
     def render(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Draw one frame: (N * H, W, 4) uint8 BGRA views of colour and second target.
@@ -131,10 +144,7 @@ class StackedBuffer:
         """
         if self._closed:
             raise RuntimeError("this renderer is closed; make another one")
-        if os.getpid() != self._process:
-            raise GraphicsUnavailableError(
-                "a renderer does not survive a fork; start the process with multiprocessing's spawn"
-            )
+        _forbid_fork()
         self._buffer.set_active(True)  # the engine draws all active buffers of the process
         self._engine.render_frame()
         self._buffer.set_active(False)
@@ -152,8 +162,14 @@ class StackedBuffer:
         if self._closed:
             return
         self._closed = True
+        for camera in self._cameras:  # each holds the scene that holds it
+            camera.node().set_scene(core.NodePath())
+            camera.remove_node()
+        self._buffer.remove_all_display_regions()
         self._buffer.clear_render_textures()
         self._engine.remove_window(self._buffer)
+        for texture in filter(None, (self.color, self.aux)):
+            texture.release_all()
 
 
 def _pixels(texture: core.Texture, shape: tuple[int, int, int]) -> np.ndarray:

@@ -111,6 +111,9 @@ class Renderer:
         """Give the graphics memory back; the renderer is of no use afterwards."""
         self._buffer.close()
         self._scene.root.remove_node()
+        for states in (core.RenderState, core.TransformState):  # their caches keep this scene's textures alive
+            states.clear_cache()
+            states.garbage_collect()
 
     def __enter__(self) -> Renderer:
         return self

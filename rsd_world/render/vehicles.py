@@ -120,7 +120,8 @@ def car(size: Size) -> Mesh:
     low, belt = 0.20 + 0.05 * tall, height * 0.60
     rear_deck = belt if (short or tall) else belt * 0.97
     body = _profile([(x, low), (x, belt * 0.70), (x - 0.10, belt * 0.80), (x * 0.50, belt * 0.97), (x * 0.38, belt),
-                     (-x * 0.80, rear_deck), (-x + 0.05, rear_deck * 0.94), (-x, belt * 0.6), (-x, low)], y, y * 0.95, PAINT)  # fmt: skip
+                     (-x * 0.80, rear_deck), (-x + 0.05, rear_deck * 0.94), (-x, belt * 0.6), (-x, low)],
+                    y, y * 0.95, PAINT)  # fmt: skip
     rear = (-x + 0.05, -x + 0.22 + 0.2 * short) if (short or tall) else (-x * 0.72, -x * 0.40)
     cabin, (front, back, left, right) = _greenhouse(
         (rear[0], x * 0.44), (rear[1], x * 0.10), belt - 0.02, height, y * 0.94, y * 0.76
