@@ -110,6 +110,11 @@ class BevConfig:
         """(x, y) extent in metres."""
         return self.range[3] - self.range[0], self.range[4] - self.range[1]
 
+    @property
+    def ego_place(self) -> tuple[float, float]:
+        """(x, y) of the LiDAR origin in [0, 1] of the extent."""
+        return -self.range[0] / self.size[0], -self.range[1] / self.size[1]
+
 
 @dataclass(frozen=True)
 class ObjectConfig:

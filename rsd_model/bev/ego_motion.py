@@ -24,27 +24,25 @@ def ego_shift(can_bus: Tensor, bev: BevConfig) -> Tensor:
     return torch.stack([length * angle.sin() / width, length * angle.cos() / height], -1)
 
 
-def turn_bev(bev: Tensor, degrees: Tensor, about: tuple[float, ...] | None) -> Tensor:
-    """Rotate each map counter-clockwise in the image sense about a cell, nearest neighbour, zero outside.
+def turn_bev(bev: Tensor, degrees: Tensor, centre: tuple[float, ...], cell: tuple[float, ...]) -> Tensor:
+    """Turn maps to a heading `degrees` (B,) further left, nearest neighbour, zero where nothing was seen.
 
-    bev (B, rows, columns, C); degrees (B,); about = x, y in cells, None = the middle, where the ego is.
+    bev (B, rows, columns, C), rows along y; `centre` is the fixed point x, y in cells from the corner, `cell` the size
+    x, y of a cell.
     """
     rows, columns = bev.shape[1:3]
-    half = bev.new_tensor([columns / 2.0, rows / 2.0])
-    centre = torch.zeros_like(half) if about is None else bev.new_tensor(about) - half
-    angle = torch.deg2rad(degrees.double()).to(bev.dtype)
+    size, fixed = torch.tensor(cell, device=bev.device), torch.tensor(centre, device=bev.device)
+    angle = torch.deg2rad(degrees.double()).float()
     cos, sin = angle.cos(), angle.sin()
-    turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)  # (B, 2, 2) output to source
-    offset = centre - turn @ centre
+    turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)  # (B, 2, 2) new to old
     ys, xs = torch.meshgrid(
-        torch.arange(rows, device=bev.device, dtype=bev.dtype) + 0.5 - half[1],
-        torch.arange(columns, device=bev.device, dtype=bev.dtype) + 0.5 - half[0],
-        indexing="ij",
+        torch.arange(rows, device=bev.device) + 0.5, torch.arange(columns, device=bev.device) + 0.5, indexing="ij"
     )
-    cells = torch.stack([xs, ys], -1).view(1, -1, 2)
-    source = (cells @ turn.transpose(1, 2) + offset[:, None]) / half
-    grid = source.view(-1, rows, columns, 2)
-    return F.grid_sample(bev.permute(0, 3, 1, 2), grid, mode="nearest", align_corners=False).permute(0, 2, 3, 1)
+    places = (torch.stack([xs, ys], -1).view(1, -1, 2) - fixed) * size
+    source = places @ turn.transpose(1, 2) / size + fixed
+    grid = (2.0 * source / source.new_tensor([columns, rows]) - 1.0).view(-1, rows, columns, 2)
+    image = bev.permute(0, 3, 1, 2).float()
+    return F.grid_sample(image, grid, mode="nearest", align_corners=False).permute(0, 2, 3, 1).to(bev.dtype)
 
 
 def relative_can_bus(can_bus: np.ndarray, previous: np.ndarray | None) -> np.ndarray:

@@ -61,7 +61,6 @@ class BevEncoder(nn.Module):
             nn.Linear(CAN_BUS_SIZE, dims // 2), nn.ReLU(), nn.Linear(dims // 2, dims), nn.ReLU(), nn.LayerNorm(dims)
         )
         self.layers = nn.ModuleList([EncoderLayer(config) for _ in range(bev.layers)])
-        self.register_buffer("pillars", pillar_points(bev, torch.device("cpu")), persistent=False)
         self._last_views: tuple[tuple[object, ...], PillarViews] | None = None
         nn.init.uniform_(self.row_embedding.weight)
         nn.init.uniform_(self.column_embedding.weight)
@@ -85,7 +84,7 @@ class BevEncoder(nn.Module):
         query = self.query_embedding.weight + self.can_bus_mlp(can_bus.to(self.level_embedding.dtype))[:, None]
         position = self._position()
         tokens, shapes = self._tokens(features)
-        views = self._views(lidar2img.to(self.pillars.dtype), image_size, camera_valid)
+        views = self._views(lidar2img.float(), image_size, camera_valid)
         reference = self._temporal_reference(can_bus).expand(batch, -1, -1, -1)
         history = None if prev_bev is None else self._history(prev_bev, can_bus, query)
         for layer in self.layers:
@@ -96,7 +95,8 @@ class BevEncoder(nn.Module):
         """Projected pillars; a rig that did not change since the last call is not projected again."""
         key = (lidar2img.clone(), image_size, camera_valid, torch.is_inference_mode_enabled())
         if self._last_views is None or not _same(self._last_views[0], key):
-            self._last_views = (key, project_pillars(self.pillars, lidar2img, image_size, camera_valid))
+            points = pillar_points(self.config.bev, lidar2img.device)
+            self._last_views = (key, project_pillars(points, lidar2img, image_size, camera_valid))
         return self._last_views[1]
 
     def _position(self) -> Tensor:
@@ -113,8 +113,8 @@ class BevEncoder(nn.Module):
 
     def _temporal_reference(self, can_bus: Tensor) -> Tensor:
         rows, columns = self.config.bev.rows, self.config.bev.columns
-        ys = (torch.arange(rows, device=can_bus.device, dtype=self.pillars.dtype) + 0.5) / rows
-        xs = (torch.arange(columns, device=can_bus.device, dtype=self.pillars.dtype) + 0.5) / columns
+        ys = (torch.arange(rows, device=can_bus.device, dtype=torch.float32) + 0.5) / rows
+        xs = (torch.arange(columns, device=can_bus.device, dtype=torch.float32) + 0.5) / columns
         cells = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], -1).view(1, 1, -1, 2)
         shift = ego_shift(can_bus, self.config.bev).to(cells.dtype)[:, None, None]
         previous = cells + shift
@@ -124,10 +124,14 @@ class BevEncoder(nn.Module):
 
     def _history(self, prev_bev: Tensor, can_bus: Tensor, query: Tensor) -> Tensor:
         bev, quirks = self.config.bev, self.config.quirks
-        # Quirk: the public code turns about cell (100, 100) whatever the size of the BEV.
-        turned = turn_bev(
-            prev_bev.unflatten(1, (bev.rows, bev.columns)), can_bus[:, DELTA_YAW_DEGREES], quirks.rotate_about
-        ).flatten(1, 2)
+        if quirks.rotate_about is None:
+            centre = (bev.ego_place[0] * bev.columns, bev.ego_place[1] * bev.rows)
+            cell = (bev.size[0] / bev.columns, bev.size[1] / bev.rows)
+        else:
+            # Quirk: the public code turns about cell (100, 100) whatever the BEV's size, and as if cells were square.
+            centre, cell = quirks.rotate_about, (1.0, 1.0)
+        cells = prev_bev.unflatten(1, (bev.rows, bev.columns))
+        turned = turn_bev(cells, can_bus[:, DELTA_YAW_DEGREES], centre, cell).flatten(1, 2)
         # Quirk: with history, every layer attends the query of before layer 1 as the current frame.
         return torch.stack([turned, query], 1) if quirks.keep_initial_query else turned[:, None]
 

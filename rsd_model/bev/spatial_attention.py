@@ -84,6 +84,6 @@ class SpatialCrossAttention(nn.Module):
         cells = (views.cells + start).flatten()
         flat = query.reshape(batch * count, dims)
         asked = flat.index_select(0, cells).view(batch * cameras, -1, dims)
-        answers = self.sampler(asked, features, shapes, views.reference) * views.seen
+        answers = self.sampler(asked, features, shapes, views.reference) * views.seen.to(query.dtype)
         slots = torch.zeros_like(flat).index_add(0, cells, answers.reshape(-1, dims)).view_as(query)
-        return query + self.output_proj(slots * views.share)
+        return query + self.output_proj(slots * views.share.to(query.dtype))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rsd_model.config import ModelConfig
-from rsd_model.heads.map import MapQueries, ego_place
+from rsd_model.heads.map import MapQueries
 from rsd_model.heads.motion import MotionQueries
 from rsd_model.heads.objects import ObjectQueries
 from rsd_model.layers import DeformableAttention, InteractionLayer, regression_branch
@@ -55,7 +55,7 @@ class RouteContext(nn.Module):
         ego = self.config.ego
         if ego.status_size:
             status = query.new_zeros(len(bev), ego.status_size) if status is None else status
-            query = query + self.status_mlp(status / self.status_scale)[:, None]
+            query = query + self.status_mlp(status.to(query.dtype) / self.status_scale)[:, None]
         if ego.route_points:
             route = self._sampled(route, query)
             query = query + self.route_mlp((route / self.extent).flatten(1))[:, None]
@@ -71,7 +71,7 @@ class RouteContext(nn.Module):
             return torch.stack([torch.zeros_like(ahead), ahead], -1).expand(len(query), -1, -1)
         if route.shape[1] < count:
             route = torch.cat([route, route[:, -1:].expand(-1, count - route.shape[1], -1)], 1)
-        return route[:, :count]
+        return route[:, :count].to(query.dtype)
 
     def _look_along(self, query: Tensor, bev: Tensor, route: Tensor) -> Tensor:
         shape = (self.config.bev.rows, self.config.bev.columns)
@@ -100,7 +100,7 @@ class EgoHead(nn.Module):
         self.plan_branch = regression_branch(2 * dims, ego.commands * ego.steps * 2)
         self.context = RouteContext(config) if ego.route_points or ego.status_size else None
         # Quirk: the public code places the ego at the BEV's corner.
-        place = torch.zeros(2) if config.quirks.ego_at_corner else ego_place(config)
+        place = torch.zeros(2) if config.quirks.ego_at_corner else torch.tensor(config.bev.ego_place)
         self.register_buffer("place", place.view(1, 1, 2), persistent=False)
 
     def forward(
@@ -126,4 +126,4 @@ class EgoHead(nn.Module):
             with_map = layer(with_map, position, lanes.features, lane_position)
         features = torch.cat([query, with_map], -1)
         ego = self.config.ego
-        return EgoPlan(features, self.plan_branch(features).view(-1, ego.commands, ego.steps, 2))
+        return EgoPlan(features, self.plan_branch(features).float().view(-1, ego.commands, ego.steps, 2))

@@ -71,7 +71,7 @@ class MapHead(nn.Module):
         # Part of public checkpoints; unused, as the map's box losses have weight zero.
         self.register_buffer("code_weights", torch.ones(4))
         self.register_buffer("corner", torch.zeros(2), persistent=False)
-        self.register_buffer("ego_place", ego_place(config), persistent=False)
+        self.register_buffer("ego_place", torch.tensor(config.bev.ego_place), persistent=False)
         self.register_buffer("extent", torch.tensor(config.bev.size), persistent=False)
         nn.init.xavier_uniform_(self.reference_points.weight)
         nn.init.zeros_(self.reference_points.bias)
@@ -82,11 +82,11 @@ class MapHead(nn.Module):
         instances, points = self.config.map.instances, self.config.map.points
         embedding = self.point_embedding.weight + self.instance_embedding.weight[:, None]
         position, query = embedding.flatten(0, 1).expand(len(bev), -1, -1).chunk(2, dim=-1)
-        reference = self.reference_points(position).sigmoid()
+        reference = self.reference_points(position).float().sigmoid()  # coordinates stay in single precision
         hidden, references, logits, places = [], [], [], []
         for layer, classify, regress in zip(self.layers, self.class_branches, self.point_branches, strict=True):
             query = layer(query, position, bev, shape, reference)
-            place = (regress(query) + inverse_sigmoid(reference)).sigmoid()
+            place = (regress(query).float() + inverse_sigmoid(reference)).sigmoid()
             reference = place.detach()
             places.append(place.unflatten(1, (instances, points)))
             hidden.append(query)
@@ -100,7 +100,7 @@ class MapHead(nn.Module):
             polylines,
             bounding_boxes(polylines),
             self.polyline_encoder(query.unflatten(1, (instances, points))),
-            self._anchors(places[-1].detach()),
+            self._anchors(places[-1].detach()).to(bev.dtype),
         )
 
     def _anchors(self, points: Tensor) -> Tensor:
@@ -111,9 +111,3 @@ class MapHead(nn.Module):
             distance = ((points - self.ego_place) * self.extent).square().sum(-1)
         nearest = distance.argmin(-1)[..., None, None].expand(-1, -1, 1, 2)
         return points.gather(2, nearest).squeeze(2)
-
-
-def ego_place(config: ModelConfig) -> Tensor:
-    """(2,) the LiDAR origin in [0, 1] of the BEV."""
-    low = torch.tensor(config.bev.range[:2])
-    return -low / torch.tensor(config.bev.size)

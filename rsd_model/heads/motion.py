@@ -83,7 +83,7 @@ class MotionHead(nn.Module):
         for layer in self.map_layers:
             informed = layer(informed, place, lanes.features, lanes.anchors, near, self.map_position, pad)
         features = torch.cat([query, informed], -1).unflatten(1, (-1, modes))
-        return MotionQueries(features, self.future_branch(features), self.mode_branch(features).squeeze(-1))
+        return MotionQueries(features, self.future_branch(features).float(), self.mode_branch(features).squeeze(-1))
 
     def _near(self, place: Tensor, lanes: MapQueries) -> Tensor:
         """(B, M, V) whether a map instance is believed in and near enough to be attended."""

@@ -52,11 +52,11 @@ class ObjectHead(nn.Module):
         """Decode all layers."""
         shape = (self.config.bev.rows, self.config.bev.columns)
         position, query = self.query_embedding.weight.expand(len(bev), -1, -1).chunk(2, dim=-1)
-        reference = self.reference_points(position).sigmoid()
+        reference = self.reference_points(position).float().sigmoid()  # coordinates stay in single precision
         hidden, references, logits, boxes = [], [], [], []
         for layer, classify, regress in zip(self.layers, self.class_branches, self.box_branches, strict=True):
             query = layer(query, position, bev, shape, reference[..., :2])
-            code = regress(query)
+            code = regress(query).float()
             centre = (code[..., [0, 1, 4]] + inverse_sigmoid(reference)).sigmoid()
             reference = centre.detach()
             metres = centre * self.range_size + self.range_low
@@ -65,5 +65,9 @@ class ObjectHead(nn.Module):
             references.append(reference)
             logits.append(classify(query))
         return ObjectQueries(
-            torch.stack(hidden), torch.stack(references), torch.stack(logits), torch.stack(boxes), reference[..., :2]
+            torch.stack(hidden),
+            torch.stack(references),
+            torch.stack(logits),
+            torch.stack(boxes),
+            reference[..., :2].to(bev.dtype),
         )

@@ -1,0 +1,155 @@
+"""What goes in and out of the Planner, and what must not matter to it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rsd_model.backbone.folding import fold_batch_norm
+from rsd_model.config import EgoConfig, load_model_config
+from rsd_model.network import Planner, example_inputs
+
+NANO = load_model_config("nano")
+
+
+@pytest.fixture(scope="module")
+def nano():
+    torch.manual_seed(0)
+    return Planner(NANO).eval()
+
+
+def smaller_images(config):
+    return replace(config, image=replace(config.image, width=160, height=96))
+
+
+@pytest.mark.parametrize(("name", "batch"), [("nano", 2), ("tiny", 1)])
+def test_outputs_have_the_documented_shapes(name, batch):
+    config = smaller_images(load_model_config(name))
+    with torch.inference_mode():
+        out = Planner(config).eval()(example_inputs(config, batch))
+    objects, lanes, cells = config.objects, config.map, config.bev.rows * config.bev.columns
+    queries, instances = (objects.layers, batch, objects.queries), (lanes.layers, batch, lanes.instances)
+    assert out["bev_embed"].shape == (cells, batch, config.dims)
+    assert out["all_cls_scores"].shape == (*queries, 9)
+    assert out["all_bbox_preds"].shape == (*queries, 10)
+    assert out["all_traj_preds"].shape == (*queries, 6, 12)
+    assert out["all_traj_cls_scores"].shape == (*queries, 6)
+    assert out["map_all_cls_scores"].shape == (*instances, 6)
+    assert out["map_all_pts_preds"].shape == (*instances, lanes.points, 2)
+    assert out["ego_fut_preds"].shape == (batch, 6, 6, 2)
+    assert out["object_risk"].shape == (batch, objects.queries)
+    assert all(torch.isfinite(value).all() for value in out.values())
+
+
+def test_samples_of_a_batch_do_not_see_each_other(nano):
+    inputs = example_inputs(NANO, batch=2)
+    with torch.inference_mode():
+        history = nano(inputs)["bev_embed"].transpose(0, 1)
+        both = nano(replace(inputs, prev_bev=history))
+        one = {f: v[1:] for f, v in vars(inputs).items() if isinstance(v, torch.Tensor)}
+        alone = nano(replace(inputs, **one, prev_bev=history[1:]))
+    for key in ("bev_embed", "all_bbox_preds", "map_all_pts_preds"):
+        torch.testing.assert_close(both[key][:, 1:], alone[key], atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(both["ego_fut_preds"][1:], alone["ego_fut_preds"], atol=2e-4, rtol=1e-3)
+
+
+def test_same_inputs_give_the_same_bits(nano):
+    with torch.inference_mode():
+        first, second = nano(example_inputs(NANO)), nano(example_inputs(NANO))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_previous_bev_changes_the_outcome(nano):
+    inputs = example_inputs(NANO)
+    with torch.inference_mode():
+        first = nano(inputs)
+        second = nano(replace(inputs, prev_bev=first["bev_embed"].transpose(0, 1)))
+    assert not torch.allclose(first["bev_embed"], second["bev_embed"])
+
+
+def test_invalid_camera_is_never_attended(nano):
+    inputs = example_inputs(NANO)
+    valid = torch.ones(1, 6, dtype=torch.bool)
+    valid[0, 2] = False
+    garbage = inputs.images.clone()
+    garbage[:, 2] = 1e3
+    with torch.inference_mode():
+        masked = nano(replace(inputs, camera_valid=valid))
+        with_garbage = nano(replace(inputs, camera_valid=valid, images=garbage))
+        unmasked = nano(inputs)
+    assert all(torch.equal(masked[key], with_garbage[key]) for key in masked)
+    assert not torch.allclose(masked["bev_embed"], unmasked["bev_embed"])
+
+
+def test_no_valid_camera_still_gives_finite_outputs(nano):
+    with torch.inference_mode():
+        out = nano(replace(example_inputs(NANO), camera_valid=torch.zeros(1, 6, dtype=torch.bool)))
+    assert all(torch.isfinite(value).all() for value in out.values())
+
+
+def test_a_rig_that_changes_is_projected_anew(nano):
+    inputs = example_inputs(NANO)
+    with torch.inference_mode():
+        before = nano(inputs)["bev_embed"]
+        moved = inputs.lidar2img.clone()
+        moved[..., 0, 3] += 2000.0
+        during = nano(replace(inputs, lidar2img=moved))["bev_embed"]
+        after = nano(inputs)["bev_embed"]
+    assert not torch.allclose(before, during)
+    assert torch.equal(before, after)
+
+
+def test_route_and_status_reach_the_plan(nano):
+    inputs = example_inputs(NANO)
+    with torch.inference_mode():
+        plan = nano(inputs)["ego_fut_preds"]
+        other_route = nano(replace(inputs, route=inputs.route + 4.0))["ego_fut_preds"]
+        other_status = nano(replace(inputs, ego_status=inputs.ego_status + 5.0))["ego_fut_preds"]
+        without = nano(replace(inputs, route=None, ego_status=None))["ego_fut_preds"]
+        short = nano(replace(inputs, route=inputs.route[:, :3]))["ego_fut_preds"]
+    assert not torch.allclose(plan, other_route)
+    assert not torch.allclose(plan, other_status)
+    assert torch.isfinite(without).all()
+    assert torch.isfinite(short).all()
+
+
+def test_route_and_status_are_ignored_where_they_are_off():
+    config = replace(smaller_images(NANO), ego=EgoConfig(), risk_head=None)
+    model, inputs = Planner(config).eval(), example_inputs(config)
+    with torch.inference_mode():
+        plain = model(inputs)["ego_fut_preds"]
+        routed = model(replace(inputs, route=torch.randn(1, 12, 2), ego_status=torch.randn(1, 3)))["ego_fut_preds"]
+    assert torch.equal(plain, routed)
+
+
+def test_folded_batch_norm_computes_the_same():
+    torch.manual_seed(0)
+    model = Planner(NANO)
+    for module in model.backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0.0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    model.eval()
+    with torch.inference_mode():
+        plain = model(example_inputs(NANO))
+        fold_batch_norm(model.backbone)
+        folded = model(example_inputs(NANO))
+    torch.testing.assert_close(plain["bev_embed"], folded["bev_embed"], atol=1e-4, rtol=1e-4)
+
+
+def test_frozen_parts_of_base_stay_frozen_in_training_mode():
+    with torch.device("meta"):
+        model = Planner(load_model_config("base")).train()
+    norms = [m for m in model.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert not any(norm.training or norm.weight.requires_grad for norm in norms)
+    assert not any(p.requires_grad for p in model.backbone.stages[0].parameters())
+    assert any(p.requires_grad for p in model.backbone.stages[1].parameters())
+
+
+def test_half_precision_model_runs():
+    model = Planner(NANO).bfloat16().eval()
+    inputs = example_inputs(NANO)
+    with torch.inference_mode():
+        out = model(replace(inputs, images=inputs.images.bfloat16()))
+    assert torch.isfinite(out["ego_fut_preds"]).all()
+    assert out["map_all_pts_preds"].dtype == torch.float32
