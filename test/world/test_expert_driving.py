@@ -251,12 +251,16 @@ def two_lane_stage():
     from rsd_world.expert.lane_change import lane_changes
     from rsd_world.expert.route_reference import RouteReference
 
-    for route in range(30):
-        stage = Stage("alder", route=route)
-        for change in lane_changes(RouteReference(stage.town, stage.route)):
-            if change.start > 30.0 and change.last > change.end + 40.0:
-                return stage, change
-    raise AssertionError("no route of alder changes lanes with room to wait")
+    for town in ("alder", "birch"):
+        for route in range(25):
+            stage = Stage(town, route=route)
+            ref = RouteReference(stage.town, stage.route)
+            for change in lane_changes(ref):
+                places = np.array([change.start - 45.0, change.start - 2.0, change.end + 3.0, change.last])
+                straight_road = np.ptp(ref.yaw[np.maximum(places, 0.0).astype(int)]) < 0.1
+                if change.start > 45.0 and change.last > change.end + 35.0 and straight_road:
+                    return stage, change
+    raise AssertionError("no route changes lanes on a straight road with room to wait")
 
 
 def test_it_changes_lanes_as_the_route_does_when_the_lane_is_free():
