@@ -32,9 +32,10 @@ from rsd_model.geometry import BENCH2DRIVE_CAMERAS, bench2drive_rig, pose_matrix
 from rsd_ros import qos
 from rsd_ros.compat import tf2_ros
 from rsd_ros.compat.messages import PlannedTrajectory, PlannerStatus
-from rsd_ros.conversions import image_message, ns_to_stamp, odometry_message, quaternion_of
+from rsd_ros.conversions import image_message, ns_to_stamp, odometry_message
 from rsd_ros.plan_publishers import TOPICS
 from rsd_ros.planner_node import PlannerNode
+from rsd_ros.world_messages import transform_message
 
 VEHICLE = "/carla/ego_vehicle"
 SIZE = (160, 90)
@@ -90,13 +91,11 @@ class Vehicle(Node):
         self.spoil_odometry: Callable[[Odometry], None] = lambda message: None
         self.received: dict[str, list[Any]] = defaultdict(list)
         self._pixels = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
-        self._image_out = {
-            n: self.create_publisher(Image, f"{VEHICLE}/{n}/image", qos.SENSOR_OUT) for n in self.cameras
-        }
-        self._info_out = {
+        self.image_out = {n: self.create_publisher(Image, f"{VEHICLE}/{n}/image", qos.SENSOR_OUT) for n in self.cameras}
+        self.info_out = {
             n: self.create_publisher(CameraInfo, f"{VEHICLE}/{n}/camera_info", qos.SENSOR_OUT) for n in self.cameras
         }
-        self._odometry = self.create_publisher(Odometry, f"{VEHICLE}/odometry", qos.SENSOR_OUT)
+        self.odometry_out = self.create_publisher(Odometry, f"{VEHICLE}/odometry", qos.SENSOR_OUT)
         self._route = self.create_publisher(Path, f"{VEHICLE}/waypoints", qos.LATCHED)
         self._clock_out = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._tf = tf2_ros.StaticTransformBroadcaster(self)
@@ -106,15 +105,14 @@ class Vehicle(Node):
 
     def send_mounts(self, names: list[str] | None = None) -> None:
         """Publish where the cameras sit."""
-        transforms = []
-        for name in names or self.cameras:
-            mount = self.rig.cam_to_base[self.cameras.index(name)]
-            transform = TransformStamped(child_frame_id=f"ego_vehicle/{name}")
-            transform.header.frame_id = "ego_vehicle"
-            moved = transform.transform.translation
-            moved.x, moved.y, moved.z = map(float, mount[:3, 3])
-            transform.transform.rotation = quaternion_of(mount[:3, :3])
-            transforms.append(transform)
+        mounts = dict(zip(self.cameras, self.rig.cam_to_base, strict=True))
+        stamp = self.get_clock().now().to_msg()
+        self.send_transforms(
+            [transform_message(mounts[n], "ego_vehicle", f"ego_vehicle/{n}", stamp) for n in names or self.cameras]
+        )
+
+    def send_transforms(self, transforms: list[TransformStamped]) -> None:
+        """Publish on /tf_static."""
         self._tf.sendTransform(transforms)
 
     def send_route(self, length: float = 500.0) -> None:
@@ -143,7 +141,7 @@ class Vehicle(Node):
         ego = EgoState(now / SECOND, pose, np.array([self.speed, 0.0, 0.0]), np.zeros(3), 0.0)
         odometry = odometry_message(ego, ns_to_stamp(now), "map", "ego_vehicle")
         self.spoil_odometry(odometry)
-        self._odometry.publish(odometry)
+        self.odometry_out.publish(odometry)
         for i, name in enumerate(self.cameras):
             if name not in self.muted:
                 self._send_camera(i, name, stamp)
@@ -153,10 +151,10 @@ class Vehicle(Node):
         info = CameraInfo(width=SIZE[0], height=SIZE[1], k=self.rig.intrinsics[i].ravel().tolist())
         info.header.stamp, info.header.frame_id = stamp, f"ego_vehicle/{name}"
         self.spoil_info(name, info)
-        self._info_out[name].publish(info)
+        self.info_out[name].publish(info)
         image = image_message(self._pixels, stamp, f"ego_vehicle/{name}")
         self.spoil_image(name, image)
-        self._image_out[name].publish(image)
+        self.image_out[name].publish(image)
 
     # --- what came back
 
@@ -169,8 +167,10 @@ class Vehicle(Node):
         return [message for message in self.received["trajectory"] if message.is_stop]
 
     def status(self) -> PlannerStatus:
-        """The newest status."""
-        return self.received["status"][-1]
+        """The newest status; an empty one before the first."""
+        return (
+            self.received["status"][-1] if self.received["status"] else PlannerStatus(state=PlannerStatus.STATE_ERROR)
+        )
 
     def level(self) -> bytes:
         """Level of the planner's newest diagnostics."""
