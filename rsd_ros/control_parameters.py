@@ -38,3 +38,13 @@ FOLLOWER_FIELDS = (
     "wheelbase", "rear_axle", "max_wheel_angle", "lookahead_seconds", "lookahead_min", "speed_horizon", "kp", "ki",
     "max_throttle",
 )  # fmt: skip
+
+
+def vehicle_topics(role: str) -> dict[str, object]:
+    """The control node's topic parameters for the vehicle `role` of CARLA's bridge ("hero", "ego_vehicle")."""
+    return {
+        "odometry_topic": f"/carla/{role}/odometry",
+        "vehicle_info_topic": f"/carla/{role}/vehicle_info",
+        "command_topic": f"/carla/{role}/vehicle_control_cmd",
+        "agent_status_topic": f"/carla/{role}/status",
+    }

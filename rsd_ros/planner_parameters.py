@@ -43,3 +43,15 @@ PLANNER_PARAMETERS = (
     Parameter("stop_deceleration", 4.0, "m/s^2 of a stop on the last good path", 0.5, 10.0),
     Parameter("min_score", 0.3, "objects and map lines below this score are not published", 0.0, 1.0),
 )  # fmt: skip
+
+
+def vehicle_topics(role: str) -> dict[str, object]:
+    """The planner's topic and frame parameters for the vehicle `role` of CARLA's bridge ("hero", "ego_vehicle")."""
+    return {
+        "image_topics": [f"/carla/{role}/{name}/image" for name in CAMERAS],
+        "camera_info_topics": [f"/carla/{role}/{name}/camera_info" for name in CAMERAS],
+        "odometry_topic": f"/carla/{role}/odometry",
+        "route_topic": f"/carla/{role}/waypoints",
+        "global_plan_topic": f"/carla/{role}/global_plan",
+        "base_frame": role,
+    }
