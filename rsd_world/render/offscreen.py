@@ -137,14 +137,17 @@ class StackedBuffer:
         region.set_camera(node)
         self._cameras.append(node)
 
+    def check(self) -> None:
+        """Raises RuntimeError when closed, GraphicsUnavailableError in a forked process."""
+        if self._closed:
+            raise RuntimeError("this renderer is closed; make another one")
+        _forbid_fork()
+
     def render(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Draw one frame: (N * H, W, 4) uint8 BGRA views of colour and second target.
 
         Row 0 is at the top of the first camera; the views hold until the next frame.
         """
-        if self._closed:
-            raise RuntimeError("this renderer is closed; make another one")
-        _forbid_fork()
         self._buffer.set_active(True)  # the engine draws all active buffers of the process
         self._engine.render_frame()
         self._buffer.set_active(False)

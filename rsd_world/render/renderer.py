@@ -65,7 +65,8 @@ class Renderer:
         return self._buffer.driver
 
     def render(self, snapshot: Snapshot) -> RenderedFrame:
-        """Draw one instant."""
+        """Draw one instant. Raises ValueError for an unknown weather, RuntimeError after `close`."""
+        self._buffer.check()
         if snapshot.weather.name != self._weather:
             self._set_weather(snapshot.weather.name)
         ego = snapshot.ego
