@@ -1,0 +1,164 @@
+"""Which objects the teacher is asked about: numbered, with an image box, from annotations or from a detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from rsd_model.contracts import CameraRig
+from rsd_model.losses.risk_labels import footprint_distances
+from rsd_offline.datasets.frames import AnnotatedObjects, KeyFrame
+
+NEAR_PLANE = 0.1  # m
+BUFFER_WIDTH = 400  # px, of the images in which occlusion is worked out
+# A box's edges as pairs of `box_corners`' order (bits: length, width, height).
+_EDGES = np.array([(i, i | bit) for i in range(8) for bit in (1, 2, 4) if not i & bit])
+_SIGNS = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)], float)
+
+
+@dataclass(frozen=True)
+class GroundingConfig:
+    """Which annotated objects are put before the teacher."""
+
+    max_range: float = 60.0  # m
+    max_objects: int = 30  # nearest first
+    min_visible: float = 0.15  # share of the object's silhouette that nothing annotated hides
+    min_area: float = 3e-5  # visible share of the image: 43 px of 1600 x 900
+    cameras: tuple[str, ...] = ()  # only objects that these see; empty = all
+    ignored_classes: tuple[str, ...] = ("traffic_sign", "traffic_light")  # their boxes are no bodies on the road
+
+
+@dataclass(frozen=True)
+class GroundedObject:
+    """One object as the teacher hears of it; positions in base_link."""
+
+    number: int  # 1 .. K in this frame, the id in the prompt
+    object_id: int  # the dataset's
+    class_name: str
+    camera: int  # index in the rig
+    image_box: tuple[float, float, float, float]  # left, top, right, bottom, px of that camera's image
+    position: tuple[float, float]  # m, nan = unknown
+    visible: float  # share of the silhouette that is not hidden
+    velocity: tuple[float, float] | None = None  # m/s over ground
+    box: tuple[float, ...] | None = None  # x, y, z, length, width, height, yaw; None = not annotated
+    score: float = 1.0  # the detector's
+
+    @property
+    def distance(self) -> float:
+        """m from the ego's origin."""
+        return float(np.hypot(*self.position))
+
+
+def ground_annotations(frame: KeyFrame, config: GroundingConfig) -> list[GroundedObject]:
+    """The frame's annotated objects that a camera sees, nearest first."""
+    assert frame.objects is not None
+    objects = frame.objects
+    distances = np.linalg.norm(objects.boxes[:, :2], axis=1)
+    wanted = np.array([c not in config.ignored_classes for c in objects.classes], bool)
+    rows = np.flatnonzero(wanted & (distances <= config.max_range) & np.isfinite(objects.boxes).all(1))
+    rectangles, visible, areas = visible_boxes(frame.rig, objects.boxes[rows])
+    visible[:, objects.hidden[rows]] = 0.0
+    if config.cameras:
+        other = [i for i, name in enumerate(frame.rig.names) if name not in config.cameras]
+        visible[other], areas[other] = 0.0, 0.0
+    seen = (visible >= config.min_visible) & (areas >= config.min_area)
+    cameras = np.where(seen, areas, -1.0).argmax(0)
+    kept = [k for k in np.argsort(distances[rows], kind="stable") if seen[cameras[k], k]][: config.max_objects]
+    return [
+        _grounded(n, objects, rows[k], cameras[k], rectangles[cameras[k], k], visible[cameras[k], k])
+        for n, k in enumerate(kept, start=1)
+    ]
+
+
+def _grounded(
+    number: int, objects: AnnotatedObjects, row: int, camera: int, rectangle: np.ndarray, visible: float
+) -> GroundedObject:
+    box, velocity = objects.boxes[row], objects.velocities[row]
+    return GroundedObject(
+        number=number, object_id=int(objects.ids[row]), class_name=objects.classes[row], camera=int(camera),
+        image_box=tuple(float(v) for v in rectangle), position=(float(box[0]), float(box[1])), visible=float(visible),
+        velocity=(float(velocity[0]), float(velocity[1])) if np.isfinite(velocity).all() else None,
+        box=tuple(float(v) for v in box),
+    )  # fmt: skip
+
+
+def visible_boxes(rig: CameraRig, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Project 3-D boxes (K, 7) into all N cameras and let nearer boxes hide farther ones.
+
+    Returns rectangles (N, K, 4) px, cut at the image's edges (nan = outside); the share (N, K) of each silhouette in the
+    image that no nearer box covers; and that visible part (N, K) as a share of the image's area.
+    """
+    shape = (len(rig.names), len(boxes))
+    rectangles, visible, areas = np.full((*shape, 4), np.nan), np.zeros(shape), np.zeros(shape)
+    if len(boxes) == 0:
+        return rectangles, visible, areas
+    corners = _corners(boxes)
+    for camera in range(len(rig.names)):
+        points, rectangles[camera] = _silhouettes(rig, camera, corners)
+        distances = footprint_distances(rig.cam_to_base[camera, None, :2, 3], boxes)[0]
+        inside = np.flatnonzero(np.isfinite(rectangles[camera, :, 0]))
+        far_to_near = inside[np.argsort(-distances[inside], kind="stable")]
+        width, height = (int(v) for v in rig.sizes[camera])
+        scale = min(1.0, BUFFER_WIDTH / width)
+        painted, alone = _paint({int(k): points[k] * scale for k in far_to_near}, round(width * scale), height * scale)
+        for k, silhouette in alone.items():
+            visible[camera, k] = painted[k] / max(silhouette, 1)
+            areas[camera, k] = painted[k] / (round(width * scale) * round(height * scale))
+    return rectangles, visible, areas
+
+
+def _paint(outlines: dict[int, np.ndarray], width: int, height: float) -> tuple[dict[int, int], dict[int, int]]:
+    """Pixels that each convex outline keeps when painted in the given order, and that it covers alone."""
+    buffer = np.zeros((round(height), width), np.int32)
+    alone = {}
+    for k, points in outlines.items():
+        hull = cv2.convexHull(points).round().astype(np.int32)
+        single = np.zeros(buffer.shape, np.uint8)
+        cv2.fillConvexPoly(single, hull, 1)
+        alone[k] = cv2.countNonZero(single)
+        cv2.fillConvexPoly(buffer, hull, k + 1)
+    counts = np.bincount(buffer.ravel(), minlength=max(outlines, default=0) + 2)
+    return {k: int(counts[k + 1]) for k in outlines}, alone
+
+
+def _silhouettes(rig: CameraRig, camera: int, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outline points (K, 24, 2) px in front of the camera, and rectangles (K, 4) in the image, nan = not in it."""
+    pixels, in_front = _outline_points(rig, camera, corners)
+    size = rig.sizes[camera].astype(float)
+    low = np.where(in_front[..., None], pixels, np.inf).min(1)
+    high = np.where(in_front[..., None], pixels, -np.inf).max(1)
+    outside = ~in_front.any(1) | (low >= size).any(1) | (high <= 0).any(1)
+    rectangle = np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)], 1)
+    # Points behind the camera repeat one in front, so that every outline has 24.
+    first = np.take_along_axis(pixels, in_front.argmax(1)[:, None, None], 1)
+    points = np.where(in_front[..., None], pixels, first).clip(-16000, 16000).astype(np.float32)
+    return points, np.where(outside[:, None], np.nan, rectangle)
+
+
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """(K, 8, 3) corners of boxes (K, 7)."""
+    local = _SIGNS * boxes[:, None, 3:6] / 2.0
+    cos, sin = np.cos(boxes[:, 6])[:, None], np.sin(boxes[:, 6])[:, None]
+    turned = [local[..., 0] * cos - local[..., 1] * sin, local[..., 0] * sin + local[..., 1] * cos, local[..., 2]]
+    return np.stack(turned, -1) + boxes[:, None, :3]
+
+
+def _outline_points(rig: CameraRig, camera: int, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (K, 24, 2) of the ends of the box edges, cut at the near plane, and which of them (K, 24) are in front."""
+    to_camera = np.linalg.inv(rig.cam_to_base[camera])
+    optical = corners @ to_camera[:3, :3].T + to_camera[:3, 3]
+    first, second = optical[:, _EDGES[:, 0]], optical[:, _EDGES[:, 1]]
+    ends = np.concatenate([_cut(first, second), _cut(second, first)], 1)
+    in_front = ends[..., 2] >= NEAR_PLANE * 0.999
+    projected = ends @ rig.intrinsics[camera].T
+    return projected[..., :2] / np.where(in_front, ends[..., 2], 1.0)[..., None], in_front
+
+
+def _cut(end: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`end` moved along its edge to the near plane where it is behind it and the other end is not."""
+    span = other[..., 2] - end[..., 2]
+    crosses = (end[..., 2] < NEAR_PLANE) & (other[..., 2] > NEAR_PLANE)
+    share = np.where(crosses, (NEAR_PLANE - end[..., 2]) / np.where(crosses, span, 1.0), 0.0)
+    return end + share[..., None] * (other - end)
