@@ -1,0 +1,159 @@
+"""`make demo`: world, planner and controller as three ROS 2 processes, a live table, and a report of the drive."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+from rsd_ros.demo_processes import DriveProcesses, ProcessDied, free_domain_id
+from rsd_ros.drive_log import DriveLog, DriveLogError, read_drive
+
+PASSED, NOT_PASSED, BROKEN = 0, 1, 3
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Command line of the demo."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rsd_ros.demo",
+        description="Drive the embedded world over ROS 2 and write out/demo/<stamp>/{drive.mcap,drive.mp4,report.html,"
+        "metrics.json}. Exit code: 0 route finished (or --duration reached) without a collision, 1 not, 3 broken.",
+    )
+    parser.add_argument("--town", default="birch", help="birch, alder, or the .npz of an imported town [birch]")
+    parser.add_argument("--route", type=int, default=0, help="which of the town's routes [0]")
+    parser.add_argument("--scenario", default="", help="a Bench2Drive scenario name, such as PedestrianCrossing")
+    parser.add_argument("--weather", default="clear", help="clear, overcast, rain, fog, dusk or night [clear]")
+    parser.add_argument("--seed", type=int, default=0, help="traffic, lights and place of the scenario [0]")
+    parser.add_argument("--vehicles", type=int, default=30, help="cars in traffic [30]")
+    parser.add_argument("--pedestrians", type=int, default=20, help="people on foot [20]")
+    parser.add_argument("--duration", type=float, default=0.0, help="end after this many simulated s [route's end]")
+    parser.add_argument("--rig", default="400x225", help="image size of the six cameras, WIDTHxHEIGHT [400x225]")
+    parser.add_argument("--weights", default="", help="safetensors of another planner [shipped nano]")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
+    parser.add_argument("--record", action=argparse.BooleanOptionalAction, default=True, help="MCAP, video and report")
+    parser.add_argument("--view", action="store_true", help="a live window (needs a display)")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder of the results [out/demo]")
+    parsed = parser.parse_args(arguments)
+    try:
+        parsed.width, parsed.height = (int(v) for v in parsed.rig.split("x"))
+    except ValueError:
+        parser.error(f"--rig {parsed.rig!r}: expected WIDTHxHEIGHT, such as 400x225")
+    if parsed.view and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+        parser.error("--view needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set: leave it out")
+    return parsed
+
+
+def world_parameters(options: argparse.Namespace) -> dict[str, object]:
+    """Parameters of `/rsd/world` for these options."""
+    return {
+        "town": options.town, "route": options.route, "scenario": options.scenario, "weather": options.weather,
+        "seed": options.seed, "vehicles": options.vehicles, "pedestrians": options.pedestrians,
+        "max_seconds": options.duration, "image_width": options.width, "image_height": options.height,
+    }  # fmt: skip
+
+
+def planner_parameters(options: argparse.Namespace) -> dict[str, object]:
+    """Parameters of `/rsd/planner` for these options."""
+    return {"weights": options.weights, "device": options.device, "use_sim_time": True}
+
+
+def drive(options: argparse.Namespace, folder: Path) -> dict:
+    """Run the processes until the world ends; returns what was watched (wall time, the world's last report)."""
+    import rclpy
+
+    from rsd_ros.live_table import DriveWatcher
+
+    rclpy.init(args=[])
+    with DriveProcesses(folder / "logs") as processes:
+        processes.start("planner", "rsd_ros.planner_node", planner_parameters(options))
+        processes.start("control", "rsd_ros.control_node", {"use_sim_time": True})
+        watcher = DriveWatcher(folder / "drive.mcap" if options.record else None, options.view)
+        try:
+            processes.start("world", "rsd_ros.world_node", world_parameters(options))
+            watcher.watch(processes)
+        finally:
+            seen = watcher.close()
+            rclpy.try_shutdown()
+    return seen
+
+
+def judge(world: dict, options: argparse.Namespace) -> bool:
+    """Route finished, or the asked duration driven, without a collision."""
+    collided = any(str(i["kind"]).startswith("collisions_") for i in world.get("infractions", []))
+    reached = options.duration > 0.0 and world.get("time", 0.0) >= options.duration - 0.15
+    return not collided and (world.get("outcome") == "completed" or reached)
+
+
+def summarise(options: argparse.Namespace, folder: Path, seen: dict) -> dict:
+    """Write metrics.json and, from the recording, the report and the video; returns the metrics."""
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+    head = {
+        "passed": judge(seen["world"], options), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "wall_seconds": seen["wall_seconds"], "real_time_factor": seen["real_time_factor"], "options": settings,
+    }  # fmt: skip
+    metrics: dict = {**head, "world": seen["world"]}
+    if options.record:
+        from rsd_ros.drive_report import drive_metrics, write_report
+
+        log = read_drive(folder / "drive.mcap")
+        metrics = drive_metrics(log, head)
+        _video_with_progress(log, folder / "drive.mp4")
+        write_report(log, metrics, folder / "report.html", "drive.mp4")
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    return metrics
+
+
+def _video_with_progress(log: DriveLog, path: Path) -> None:
+    from rich.progress import Progress
+
+    from rsd_ros.drive_video import write_video
+
+    with Progress() as progress:
+        task = progress.add_task("drawing the video", total=len(log.moments))
+        write_video(log, path, lambda: progress.advance(task))
+
+
+def say(metrics: dict, folder: Path) -> None:
+    """The drive's end in a few lines."""
+    world = metrics["world"]
+    score = world.get("score") or {}
+    print(
+        f"{world.get('outcome', 'no outcome')}: {100 * world.get('progress', 0.0):.0f} % of the route in "
+        f"{world.get('time', 0.0):.1f} simulated s, real-time factor {metrics['real_time_factor']:.2f}, "
+        f"driving score {score.get('driving_score', float('nan')):.1f} (embedded world)"
+    )
+    for infraction in world.get("infractions", []):
+        print(f"  {infraction['time']:.1f} s {infraction['kind']}: {infraction['detail']}")
+    for name in ("drive.mcap", "drive.mp4", "report.html", "metrics.json"):
+        if (folder / name).exists():
+            print(f"  {folder / name}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    options = parse_arguments(arguments)
+    folder = options.out / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder.mkdir(parents=True)
+    os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain_id()))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    print(f"RSD demo: {options.town}, route {options.route}, {options.scenario or 'plain driving'}, {options.weather}.")
+    print(f"To look on: export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST")
+    started = time.monotonic()
+    try:
+        seen = drive(options, folder)
+        print(f"drove for {time.monotonic() - started:.0f} s of wall time")
+        metrics = summarise(options, folder, seen)
+    except (ProcessDied, DriveLogError) as problem:
+        print(f"rsd demo: {problem}", file=sys.stderr)
+        return BROKEN
+    say(metrics, folder)
+    return PASSED if metrics["passed"] else NOT_PASSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

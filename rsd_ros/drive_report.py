@@ -1,0 +1,146 @@
+"""`report.html` and `metrics.json` of a recorded drive: one self-contained page with curves, latency and the score."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from rsd_ros.drive_log import DriveLog
+
+DISCLAIMER = "Results in the embedded world; they are no CARLA and no Bench2Drive results."
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; }
+h1 { font-size: 1.5em; } table { border-collapse: collapse; margin: 1em 0; }
+td, th { padding: .25em .9em; border-bottom: 1px solid #ddd; text-align: left; } td.n { text-align: right; }
+img, video { max-width: 100%; } .good { color: #18794e; } .bad { color: #c62828; } .note { color: #666; }
+"""
+
+
+def stage_milliseconds(log: DriveLog) -> dict[str, np.ndarray]:
+    """Stage name -> milliseconds of every plan (nan where a status lacks the stage), `total` last."""
+    statuses = [m.status for m in log.moments if m.status is not None]
+    names = list(dict.fromkeys(s.name for status in statuses for s in status.stages))
+    table = {
+        name: np.array([next((s.milliseconds for s in status.stages if s.name == name), np.nan) for status in statuses])
+        for name in names
+    }
+    return table | {"total": np.array([status.total_milliseconds for status in statuses])}
+
+
+def closing_report(log: DriveLog) -> dict[str, Any]:
+    """The world's last word on the drive; empty for a recording that has none (a bag of a car, a killed run)."""
+    for text in reversed(log.events):
+        event = json.loads(text)
+        if "outcome" in event:
+            return event
+    return {}
+
+
+def drive_metrics(log: DriveLog, extra: dict[str, Any]) -> dict[str, Any]:
+    """Plain numbers of a drive for metrics.json; `extra` (settings, wall time) is put in front."""
+    speeds = np.array([m.speed for m in log.moments])
+    risks = np.array([m.top_risk[0] for m in log.moments])
+    stages = {
+        name: {"median": float(np.nanmedian(ms)), "p99": float(np.nanpercentile(ms, 99))}
+        for name, ms in stage_milliseconds(log).items()
+        if np.isfinite(ms).any()
+    }
+    return {
+        **extra,
+        "plans": len(log.moments),
+        "simulated_seconds": log.moments[-1].stamp - log.moments[0].stamp,
+        "mean_speed": float(np.nanmean(speeds)) if np.isfinite(speeds).any() else None,
+        "max_risk": float(risks.max()),
+        "stop_plans": sum(bool(m.trajectory.is_stop) for m in log.moments),
+        "milliseconds": stages,
+        "world": closing_report(log),
+    }
+
+
+def _picture(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight")
+    plt.close(figure)
+    return f'<img alt="" src="data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def _curves(log: DriveLog) -> str:
+    times = np.array([m.stamp for m in log.moments]) - log.moments[0].stamp
+    controls = [m.control for m in log.moments]
+    steer = np.array([np.nan if c is None else c.steer for c in controls])
+    throttle = np.array([np.nan if c is None else c.throttle for c in controls])
+    brake = np.array([np.nan if c is None else c.brake for c in controls])
+    figure, axes = plt.subplots(4, 1, figsize=(11, 9), sharex=True)
+    axes[0].plot(times, [m.speed for m in log.moments], color="#1b6ca8")
+    axes[0].set_ylabel("speed, m/s")
+    axes[1].plot(times, steer, color="#444")
+    axes[1].set_ylabel("steer (right +)")
+    axes[2].plot(times, throttle, color="#18794e", label="throttle")
+    axes[2].plot(times, brake, color="#c62828", label="brake")
+    axes[2].legend(loc="upper right")
+    axes[2].set_ylabel("pedals")
+    axes[3].fill_between(times, [m.top_risk[0] for m in log.moments], color="#e07a1f", alpha=0.6)
+    axes[3].set_ylim(0, 1)
+    axes[3].set_ylabel("highest object risk")
+    axes[3].set_xlabel("simulated time, s")
+    stops = [t for t, m in zip(times, log.moments, strict=True) if m.trajectory.is_stop]
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        for stop in stops:
+            axis.axvline(stop, color="#c62828", alpha=0.15, linewidth=2)
+    return _picture(figure)
+
+
+def _latency(log: DriveLog) -> str:
+    stages = {k: v[np.isfinite(v)] for k, v in stage_milliseconds(log).items()}
+    stages = {k: v for k, v in stages.items() if len(v)}
+    if not stages:
+        return "<p class=note>The recording holds no planner status.</p>"
+    figure, axis = plt.subplots(figsize=(11, 0.5 + 0.45 * len(stages)))
+    axis.boxplot(list(stages.values()), vert=False, whis=(1, 99), showfliers=False)
+    axis.set_yticks(range(1, len(stages) + 1), list(stages))
+    axis.set_xlabel("ms of wall time (box: quartiles, whiskers: 1 and 99 %)")
+    axis.grid(alpha=0.3)
+    return _picture(figure)
+
+
+def _rows(values: dict[str, Any]) -> str:
+    def text(value: Any) -> str:
+        shown = f"{value:.3g}" if isinstance(value, float) else str(value)
+        return html.escape("not available" if value is None else shown)
+
+    return "".join(
+        f"<tr><td>{html.escape(key.replace('_', ' '))}</td><td class=n>{text(value)}</td></tr>"
+        for key, value in values.items()
+        if not isinstance(value, dict | list)
+    )
+
+
+def write_report(log: DriveLog, metrics: dict[str, Any], path: Path, video: str = "") -> None:
+    """Write the page; `video` is the name of the file beside it, linked where given."""
+    world = metrics["world"]
+    outcome = world.get("outcome", "recorded")
+    infractions = "".join(f"<li>{html.escape(str(i))}</li>" for i in world.get("infractions", []))
+    page = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>RSD drive</title><style>{STYLE}</style>",
+        f"<h1>Drive: <span class={'good' if metrics.get('passed') else 'bad'}>{html.escape(str(outcome))}</span></h1>",
+        f"<p class=note>{DISCLAIMER}</p>" if world else "",
+        f'<p><video controls src="{html.escape(video)}"></video></p>' if video else "",
+        "<h2>Score</h2><table>", _rows(world.get("score", {}) or world), "</table>",
+        f"<h3>Infractions</h3><ul>{infractions or '<li class=good>none</li>'}</ul>" if world else "",
+        "<h2>The drive over time</h2>", _curves(log),
+        "<h2>Latency by stage</h2>", _latency(log),
+        "<h2>Run</h2><table>", _rows(metrics), "</table></html>",
+    ]  # fmt: skip
+    path.write_text("\n".join(page))
