@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rsd_model.backbone.folding import fold_batch_norm
 from rsd_model.checkpoints.weights import load_planner
 from rsd_model.config import ModelConfig, load_model_config
 from rsd_model.contracts import (
@@ -103,6 +104,7 @@ class PlannerRuntime:
     ) -> None:
         self.device = _device(device)
         self.model = self._load(weights, config, seed).to(self.device).eval().requires_grad_(False)
+        fold_batch_norm(self.model.backbone)
         self.config: ModelConfig = self.model.config
         self._autocast = _autocast(self.device, precision)
         self._memory = BevMemory()
@@ -157,7 +159,7 @@ class PlannerRuntime:
         previous = self._memory.before(frame.ego.stamp)
         images = torch.from_numpy(np.stack([network_image(i, config.image) for i in frame.images])).to(device)
         route = route_input(frame.route, config) if config.ego.route_points else None
-        status = ego_status(frame.ego) if config.ego.status_size else None
+        status = ego_status(frame.ego, config) if config.ego.status_size else None
         bus = can_bus(frame.ego, previous.ego if previous else None)
 
         def batch_of_one(values: np.ndarray | None) -> Tensor | None:

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
 from rsd_model.config import ImageConfig, ModelConfig
 from rsd_model.contracts import CameraRig, EgoState
 from rsd_model.geometry import base_to_lidar_points, lidar_to_image, wrap_angle, yaw_of
-
-
-@dataclass(frozen=True)
-class SampleInputs:
-    """One sample as plain arrays; batches stack these."""
-
-    images: np.ndarray  # (N, H, W, 3) uint8 RGB, resized and padded; normalised on the device
-    lidar2img: np.ndarray  # (N, 4, 4) float32, to pixels of the resized image
-    camera_valid: np.ndarray  # (N,) bool
-    can_bus: np.ndarray  # (18,) float32, deltas against the frame of the previous BEV
-    command: int
-    route: np.ndarray  # (R, 2) float32, m, LiDAR frame
-    ego_status: np.ndarray  # (3,) float32: forward speed m/s, forward acceleration m/s^2, yaw rate rad/s
 
 
 def network_image(image: np.ndarray, config: ImageConfig) -> np.ndarray:
@@ -78,6 +63,6 @@ def route_input(route: np.ndarray, config: ModelConfig) -> np.ndarray:
     return base_to_lidar_points(points).astype(np.float32)
 
 
-def ego_status(ego: EgoState) -> np.ndarray:
-    """(3,) float32: forward speed m/s, forward acceleration m/s^2, yaw rate rad/s."""
-    return np.array([ego.speed, ego.acceleration[0], ego.yaw_rate], np.float32)
+def ego_status(ego: EgoState, config: ModelConfig) -> np.ndarray:
+    """(S,) float32: the first S = config.ego.status_size of forward speed m/s, acceleration m/s^2, yaw rate rad/s."""
+    return np.array([ego.speed, ego.acceleration[0], ego.yaw_rate], np.float32)[: config.ego.status_size]

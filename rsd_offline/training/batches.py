@@ -34,7 +34,7 @@ class Batch:
     can_bus: Tensor  # (T, B, 18)
     command: Tensor  # (T, B) int64
     route: Tensor  # (T, B, R, 2)
-    ego_status: Tensor  # (T, B, 3)
+    ego_status: Tensor  # (T, B, S)
     targets: PlannerTargets
 
     def inputs(self, time: int, mean: Tensor, std: Tensor, prev_bev: Tensor | None) -> PlannerInputs:
@@ -143,7 +143,7 @@ class StepBatches(Dataset):
             "can_bus": np.stack([can_bus(e, p) for e, p in zip(egos, [None, *egos], strict=False)]),
             "command": np.array([int(f.command) for f in frames]),
             "route": np.stack([route_input(f.route, self._model) for f in frames]),
-            "ego_status": np.stack([ego_status(e) for e in egos]),
+            "ego_status": np.stack([ego_status(e, self._model) for e in egos]),
             "targets": targets,
         }
 
