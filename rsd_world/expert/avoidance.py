@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,10 @@ from rsd_world.expert.lane_change import delayed_change, lane_changes
 from rsd_world.expert.occupancy import actor_outline
 from rsd_world.expert.prediction import Prediction
 from rsd_world.expert.route_reference import RouteReference
-from rsd_world.state import ActorKind
+from rsd_world.state import ActorKind, ActorState
 
 AHEAD = 55  # m of the route that are planned
+BEYOND_END = 4  # m past the end of the route, obstacles there do not matter
 BEHIND = 8  # m
 CLEARANCE = 0.75  # m between the ego's side and what it passes
 INTRUSION = 0.25  # m beside the ego that must be free, else the lane counts as blocked
@@ -59,7 +61,15 @@ class LateralPlanner:
         self._committed: frozenset[int] = frozenset()
         self._changes = lane_changes(reference)
 
-    def plan(self, s: float, lateral: float, speed: float, predictions: list[Prediction], length: int) -> LateralPlan:
+    def plan(
+        self,
+        s: float,
+        lateral: float,
+        speed: float,
+        predictions: list[Prediction],
+        traffic: Sequence[ActorState],
+        length: int,
+    ) -> LateralPlan:
         """Offsets for `length` m of route from BEHIND m before the ego, which is at `s`, `lateral` m left of it."""
         first = max(int(s) - BEHIND, 0)
         last = min(first + length, len(self._reference.points))
@@ -72,7 +82,7 @@ class LateralPlanner:
                 self._stays_in_lane(blockage, shift)
                 or started
                 or (self._committed & blockage.actors and abs(lateral) > 0.6)
-                or self._free(s, speed, blockage, shift, predictions)
+                or self._free(s, speed, blockage, shift, traffic)
             ):
                 wait, reason = blockage.start - WAIT_GAP, "waiting for a gap to pass"
                 break
@@ -97,7 +107,7 @@ class LateralPlanner:
         if not obstacles:
             return []
         ref = self._reference
-        first, last = max(int(s) - BEHIND, 0), min(int(s) + AHEAD, len(ref.points))
+        first, last = max(int(s) - BEHIND, 0), min(int(s) + AHEAD, int(ref.end) + BEYOND_END)
         outlines = [actor_outline(p) for p in obstacles]
         sizes = [len(o) for o in outlines]
         along, aside = ref.project_many(np.concatenate(outlines), first, last)
@@ -143,22 +153,22 @@ class LateralPlanner:
         half = float(self._reference.half_width[min(int(blockage.start), len(self._reference.half_width) - 1)])
         return abs(shift) + self._half_width < half + 0.35
 
-    def _free(self, s: float, speed: float, blockage: Blockage, shift: float, predictions: list[Prediction]) -> bool:
+    def _free(self, s: float, speed: float, blockage: Blockage, shift: float, traffic: Sequence[ActorState]) -> bool:
         """Nobody uses the stretch beside the blockage until the ego is past it."""
         ref = self._reference
-        first, last = max(int(s) - 70, 0), min(int(s) + 160, len(ref.points))
-        moving = [p for p in predictions if not _immovable(p) and p.actor.kind is not ActorKind.PEDESTRIAN]
+        first, last = max(int(s) - 70, 0), min(int(s) + 180, len(ref.points))
+        moving = [a for a in traffic if not a.parked and a.kind not in (ActorKind.PEDESTRIAN, *PROPS)]
         if not moving:
             return True
-        along, aside = ref.project_many(np.stack([p.actor.position[:2] for p in moving]), first, last)
+        along, aside = ref.project_many(np.stack([a.position[:2] for a in moving]), first, last)
         yaw = ref.yaw[np.clip(along.astype(int), 0, len(ref.yaw) - 1)]
         begin, end = blockage.start - SHIFT_LENGTH, blockage.end + SHIFT_LENGTH
         duration = _time_to(blockage.end + 6.0 - s, speed) + 1.0
-        for p, a, d, course in zip(moving, along, aside, yaw, strict=True):
-            if abs(d - shift) > 1.6 + 0.5 * p.actor.size[1]:
+        for actor, a, d, course in zip(moving, along, aside, yaw, strict=True):
+            if abs(d - shift) > 1.6 + 0.5 * actor.size[1]:
                 continue
-            velocity = float(p.actor.velocity @ np.array([np.cos(course), np.sin(course)]))
-            future = a + velocity * duration
+            velocity = float(actor.velocity @ np.array([np.cos(course), np.sin(course)]))
+            future = a + min(velocity, -4.0) * duration  # it may speed up
             if velocity < -STANDING and a > s:
                 if future < end + 6.0:
                     return False

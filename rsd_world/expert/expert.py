@@ -17,6 +17,7 @@ from rsd_model.contracts import PLAN_STEP_SECONDS, PLAN_STEPS, VehicleControl
 from rsd_world.dynamics import EgoParameters
 from rsd_world.expert.avoidance import (
     BEHIND,
+    BEYOND_END,
     PASSING_SPEED,
     WAITING_TO_CHANGE,
     LateralPlan,
@@ -74,10 +75,12 @@ class Expert:
         self._s, aside = self._reference.project(ego.position[:2], world.progress * self._reference.end)
         predictions = predict_actors(world, 60.0 + 2.0 * speed)
         length = min(max(6.0 * speed + 15.0, 35.0), 130.0)
-        lateral = self._lateral.plan(self._s, aside, speed, predictions, int(length) + BEHIND + 14)
+        traffic = world.snapshot.actors
+        lateral = self._lateral.plan(self._s, aside, speed, predictions, traffic, int(length) + BEHIND + 14)
         path = self._path(ego, lateral, aside, speed, length)
         limits = speed_limits(path, self._road_limit(path), self._caps(path, lateral, predictions))
-        occupied = occupancies(path, predictions, self._half_width)
+        reach = self._reference.end - self._s + self._half_length + BEYOND_END
+        occupied = occupancies(path, predictions, self._half_width, reach)
         planner = SpeedPlanner(path, limits, self._half_length)
         speeds = planner.plan(speed, occupied, self._holds(speed, lateral), self._junction())
         return self._answer(ego, path, speeds, lateral)

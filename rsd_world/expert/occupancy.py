@@ -36,15 +36,19 @@ class Occupancy:
         return np.isfinite(self.low)
 
 
-def occupancies(path: DrivenPath, predictions: list[Prediction], half_width: float) -> list[Occupancy]:
-    """Occupancy of every actor that is on the ego's path at some time."""
+def occupancies(
+    path: DrivenPath, predictions: list[Prediction], half_width: float, reach: float = np.inf
+) -> list[Occupancy]:
+    """Occupancy of every actor that is on the first `reach` m of the ego's path at some time."""
     if not predictions:
         return []
     found = []
     near = [p for p, close in zip(predictions, _close(path, predictions), strict=True) if close]
     for prediction in near:
         occupancy = (
-            _standing(path, prediction, half_width) if prediction.standing else _moving(path, prediction, half_width)
+            _standing(path, prediction, half_width, reach)
+            if prediction.standing
+            else _moving(path, prediction, half_width, reach)
         )
         if occupancy is not None:
             found.append(occupancy)
@@ -74,13 +78,13 @@ def actor_outline(prediction: Prediction) -> np.ndarray:
     return outline
 
 
-def _standing(path: DrivenPath, prediction: Prediction, half_width: float) -> Occupancy | None:
+def _standing(path: DrivenPath, prediction: Prediction, half_width: float, reach: float) -> Occupancy | None:
     along, lateral, _ = path.project(actor_outline(prediction))
     margin = SOFT_MARGIN if prediction.soft else STATIC_MARGIN
-    inside = (np.abs(lateral) < half_width + margin) & (along > -3.0) & (along < path.length)
+    inside = (np.abs(lateral) < half_width + margin) & (along > -3.0) & (along < min(path.length, reach))
     # Its outline may straddle the corridor without a point inside.
     if not inside.any() and not (
-        lateral.min() < 0.0 < lateral.max() and along.max() > -3.0 and along.min() < path.length
+        lateral.min() < 0.0 < lateral.max() and along.max() > -3.0 and along.min() < min(path.length, reach)
     ):
         return None
     chosen = along[inside] if inside.any() else along
@@ -92,7 +96,7 @@ def _standing(path: DrivenPath, prediction: Prediction, half_width: float) -> Oc
     )  # fmt: skip
 
 
-def _moving(path: DrivenPath, prediction: Prediction, half_width: float) -> Occupancy | None:
+def _moving(path: DrivenPath, prediction: Prediction, half_width: float, reach: float) -> Occupancy | None:
     length, width = prediction.actor.size[:2]
     heading = np.stack([np.cos(prediction.yaws), np.sin(prediction.yaws)], axis=-1)
     places = prediction.positions[:, None] + heading[:, None] * (0.5 * length * CIRCLES)[:, None]  # (T, 4, 2)
@@ -101,7 +105,7 @@ def _moving(path: DrivenPath, prediction: Prediction, half_width: float) -> Occu
         places, radius = prediction.positions[:, None], 0.4
     along, lateral, course = path.project(places)
     margin = SOFT_MARGIN if prediction.soft else VEHICLE_MARGIN
-    inside = (np.abs(lateral) < half_width + margin + radius) & (along > -6.0) & (along < path.length + 1.0)
+    inside = (np.abs(lateral) < half_width + margin + radius) & (along > -6.0) & (along < min(path.length, reach) + 1.0)
     if not inside.any():
         return None
     low = np.where(inside, along - radius, np.inf).min(axis=1)

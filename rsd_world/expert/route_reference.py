@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rsd_model.geometry import wrap_angle
 from rsd_world.roads.lane_graph import LaneGraph, Route
 from rsd_world.roads.town import Town
 
-TAIL = 60.0  # m, the route is prolonged straight so that there is always a path to follow
+TAIL = 60.0  # m, the route is prolonged so that there is always a path to follow
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class RouteReference:
     def __init__(self, town: Town, route: Route) -> None:
         points, source = _sampled(route.points[:, :2])
         self.end = float(len(points) - 1)  # m, where the route ends
-        self.points = _with_tail(points)  # (R, 2) m, map
+        self.points = _with_tail(points, town.lanes, int(route.lanes[-1]))  # (R, 2) m, map
         self.lanes = _extended(route.lanes[source], len(self.points))
         self.commands = _extended(route.commands[source], len(self.points))
         step = np.gradient(self.points, axis=0)
@@ -75,10 +76,27 @@ def _sampled(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sampled, np.clip(np.searchsorted(along, grid), 0, len(points) - 1)
 
 
-def _with_tail(points: np.ndarray) -> np.ndarray:
-    step = points[-1] - points[-2]
-    step = step / max(float(np.linalg.norm(step)), 1e-6)
-    return np.concatenate([points, points[-1] + np.arange(1.0, TAIL + 1.0)[:, None] * step])
+def _with_tail(points: np.ndarray, graph: LaneGraph, lane: int) -> np.ndarray:
+    """Go on along the route's last lane and those that follow most nearly straight ahead; at a dead end, straight."""
+    found = graph.lanes[lane].points[:, :2]
+    nearest = int(((found - points[-1]) ** 2).sum(axis=1).argmin())
+    parts, length = [found[nearest + 1 :]], float(len(found) - nearest)
+    while length < TAIL + 10.0 and graph.lanes[lane].successors:
+        heading = graph.lanes[lane].headings[-1]
+        lane = min(
+            graph.lanes[lane].successors, key=lambda k: float(abs(wrap_angle(graph.lanes[k].headings[-1] - heading)))
+        )
+        parts.append(graph.lanes[lane].points[1:, :2])
+        length += graph.lanes[lane].length
+    tail = np.concatenate(parts)
+    tail = tail[np.linalg.norm(tail - points[-1], axis=1) > 0.5]
+    last = points[-1] - points[-2] if len(tail) < 2 else tail[-1] - tail[-2]
+    end = tail[-1] if len(tail) else points[-1]
+    straight = end + np.arange(1.0, TAIL + 1.0)[:, None] * last / max(float(np.linalg.norm(last)), 1e-6)
+    line = np.concatenate([points[-1:], tail, straight])
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    stations = np.arange(1.0, TAIL + 1.0)
+    return np.concatenate([points, np.stack([np.interp(stations, along, line[:, k]) for k in range(2)], axis=1)])
 
 
 def _extended(values: np.ndarray, length: int) -> np.ndarray:
