@@ -74,7 +74,7 @@ class World:
         position, yaw = self.tracker.pose(0.0)
         self.dynamics.reset(position, yaw, 0.0)
         self._populate()
-        self._referee = Referee(self.town, self.route, self.tracker.length)
+        self._referee = Referee(self.town, self.tracker.length)
         self._ego_claims = EgoClaims(self.town.lanes, self.tracker, self.dynamics.parameters.size)
         self._log = DriveLog()
         self.snapshot = self._take_snapshot()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from scipy.spatial.distance import cdist
 
 from rsd_model.contracts import Command
@@ -117,12 +116,3 @@ def _cross(graph: LaneGraph, a: int, b: int) -> bool:
 def clearing_time(distance: float, length: float, speed: float, cruise: float = 6.0) -> float:
     """Seconds to drive `distance` to the line and `length` m through the junction, from `speed` m/s."""
     return (distance + length) / max(0.5 * (speed + cruise), 0.5 * cruise) + (1.0 if speed < 1.0 else 0.0)
-
-
-def nearest_crossing_lanes(graph: LaneGraph, position: np.ndarray, radius: float = 2.0) -> list[int]:
-    """Crossing lanes that pass within `radius` m of a place: whoever stands there blocks them."""
-    return [
-        lane.id
-        for lane in graph.lanes
-        if lane.junction >= 0 and np.linalg.norm(lane.points[:, :2] - position[:2], axis=1).min() < radius
-    ]

@@ -21,9 +21,11 @@ from rsd_world.roads.town import Town
 from rsd_world.state import ActorKind, EgoVehicle
 
 LOST = 145.0  # m from the ego, beyond it a vehicle is moved nearer
+REFILL = 0.2  # chance in each step that a missing vehicle appears
 STUCK = 45.0  # s without moving, then it is moved away when out of sight
 LOOK_AHEAD = 80  # m of path that a vehicle needs ahead
 START_GAP = 25.0  # m around the ego's start without traffic
+CYCLING_LIMIT = 15.0  # m/s, no cyclists appear on faster roads
 CYCLIST_OFFSET = -0.9  # m from the lane's centre
 
 
@@ -53,16 +55,16 @@ class Traffic:
     def __post_init__(self) -> None:
         self.places = SpawnPlaces(self.town.lanes, self.route)
         self.junctions = JunctionEntry(self.town.lanes, self.town.stop_signs, self.lights)
-        self.ego_held = 0
+        self.wanted = 0  # vehicles of plain traffic
 
     def populate(self, count: int, ego: EgoVehicle) -> None:
         """Fill the surroundings of the ego with up to `count` vehicles."""
+        self.wanted = count
         for _ in range(count):
             place = self._pick(ego, START_GAP, AROUND)
             if place is None:
                 return
-            blueprint = pick_vehicle(self.rng)
-            self._spawn_at(place, blueprint)
+            self._spawn_at(place, pick_vehicle(self.rng))
 
     def spawn(
         self, blueprint: Blueprint, lanes: Iterable[int], s: float, speed: float, **directions: object
@@ -100,6 +102,7 @@ class Traffic:
     def step(self, around: Surroundings, dt: float) -> None:
         """Advance all vehicles by `dt` s."""
         if not self.vehicles:
+            self._refresh(around.ego)
             return
         for vehicle in self.vehicles:
             self._keep_path(vehicle)
@@ -167,7 +170,11 @@ class Traffic:
 
     def _refresh(self, ego: EgoVehicle) -> None:
         """Move what is far away, stuck or at a dead end to where the ego may meet it."""
-        for vehicle in self.vehicles:
+        if sum(not v.pinned for v in self.vehicles) < self.wanted and self.rng.random() < REFILL:
+            place = self._pick(ego, HIDDEN, AROUND)
+            if place is not None:
+                self._spawn_at(place, pick_vehicle(self.rng))
+        for vehicle in list(self.vehicles):
             if vehicle.pinned:
                 continue
             distance = float(np.hypot(*(vehicle.position[:2] - ego.position[:2])))
@@ -190,6 +197,8 @@ class Traffic:
 
     def _spawn_at(self, place: int, blueprint: Blueprint) -> None:
         lane, s = int(self.places.lane[place]), float(self.places.s[place])
+        if blueprint.kind is ActorKind.BICYCLE and self.town.lanes.lanes[lane].speed_limit > CYCLING_LIMIT:
+            blueprint = pick_vehicle(self.rng, cars_only=True)
         cyclist = blueprint.kind is ActorKind.BICYCLE
         offset = CYCLIST_OFFSET if cyclist else 0.0
         vehicle = self.spawn(blueprint, [lane], s, 0.0, lateral=offset, lateral_target=offset)

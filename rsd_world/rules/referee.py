@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsd_world.infractions import InfractionKind
-from rsd_world.roads.lane_graph import Route
 from rsd_world.roads.town import Town
 from rsd_world.rules.collisions import CollisionRule
 from rsd_world.rules.moment import Moment
@@ -23,7 +22,7 @@ NEAR_TRAFFIC = 100.0  # m, traffic whose pace the ego is compared with
 class Referee:
     """Keeps the rules' state between steps."""
 
-    def __init__(self, town: Town, route: Route, route_length: float) -> None:
+    def __init__(self, town: Town, route_length: float) -> None:
         self._collisions = CollisionRule(town)
         self._events = (RedLightRule(town), StopSignRule(town), PaceRule())
         self._lanes = LaneRule(town.lanes)

@@ -111,7 +111,7 @@ class Scenario:
             return
         if not self.active:
             self.approach(stage, dt)
-            if self.should_start(stage):
+            if not self.finished and self.should_start(stage):
                 self.active = True
                 self.start(stage)
             return

@@ -10,11 +10,11 @@ from rsd_world.infractions import InfractionKind
 from rsd_world.scenarios.base import GIVE_WAY, Scenario, Stage, release_vehicle
 from rsd_world.scenarios.places import RouteView
 
-BEHIND = 42.0  # m behind the ego, where it appears
+BEHIND = 34.0  # m behind the ego, where it appears
 HURRY = 1.6  # of the lane's limit
-PATIENCE = 6.0  # s that it may be held up by the ego
-HELD_UP = 22.0  # m behind the ego, nearer than this in its lane it is held up
-RUN_OUT = 115.0  # m of route that the encounter takes
+PATIENCE = 7.0  # s that it may be held up by the ego
+HELD_UP = 25.0  # m behind the ego, nearer than this in its lane it is held up
+RUN_OUT = 120.0  # m of route that the encounter takes
 
 
 class YieldToEmergencyVehicle(Scenario):
@@ -34,7 +34,8 @@ class YieldToEmergencyVehicle(Scenario):
     def places(cls, view: RouteView) -> list[float]:
         """Stretches with a second lane of the ego's direction, long enough to change and be passed."""
         beside = (view.left >= 0) | (view.right >= 0)
-        return [s for s in view.clear_places(beside, 44.0, 60.0) if s < view.length - RUN_OUT]
+        places = [s for s in view.clear_places(beside, 25.0, 45.0) if s < view.length - RUN_OUT]
+        return [s for s in places if not view.changing[max(int(s - BEHIND) - 3, 0) : int(s) + 60].any()]
 
     def prepare(self, stage: Stage) -> None:
         """Both lanes stay empty around the place, so that there is room to yield."""
@@ -53,7 +54,7 @@ class YieldToEmergencyVehicle(Scenario):
         s = max(stage.tracker.s - BEHIND, 3.0)
         self._make_way(stage)
         limit = float(stage.view.limit[int(self.trigger_s)])
-        self._ambulance = stage.spawn_on_route(AMBULANCE, s, stage.ego.speed, siren=True, assertive=True)
+        self._ambulance = stage.spawn_on_route(AMBULANCE, s, stage.ego.speed + 4.0, siren=True, assertive=True)
         self._ambulance.desired_speed = HURRY * limit
         self.key_actors = (self._ambulance.id,)
 

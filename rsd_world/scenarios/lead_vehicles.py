@@ -9,6 +9,7 @@ from rsd_world.actors.vehicle import Vehicle
 from rsd_world.scenarios.base import EMERGENCY_BRAKE, MERGING, Scenario, Stage, release_vehicle
 from rsd_world.scenarios.places import HIGHWAY_SPEED, RouteView
 
+MISSED = 25.0  # m past the place, from where it does not come any more
 FIRST_GAP = 42.0  # m ahead of the ego, where they appear
 
 
@@ -39,6 +40,9 @@ class _Leading(Scenario):
             if stage.tracker.s > self.trigger_s - self.run:
                 self._begin(stage, stage.tracker.s + FIRST_GAP)
             return
+        if stage.tracker.s > self.trigger_s + MISSED:
+            self._end(stage)  # the ego kept too far away for it
+            return
         gap = self._gap(stage)
         wished = self.gap + self.gap_time * stage.ego.speed
         limit = 1.2 * float(stage.view.limit[int(self.trigger_s)])
@@ -53,6 +57,7 @@ class _Leading(Scenario):
     def finish(self, stage: Stage) -> None:
         """It drives on as traffic."""
         if self._car is not None:
+            self._car.lateral_target = 0.0
             release_vehicle(self._car)
 
     def _begin(self, stage: Stage, s: float) -> None:
