@@ -8,13 +8,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rsd_model.config import ModelConfig, load_model_config
+from rsd_model.backbone.folding import fold_batch_norm
+from rsd_model.config import load_model_config
 from rsd_model.decode import decode
 from rsd_model.network import Planner, PlannerInputs, example_inputs, parameter_count
+from rsd_model.ops.allocator import keep_freed_memory
 from rsd_offline.bench.measure import Stopwatch, hardware, peak_memory, percentiles
 
 PARTS = {
@@ -27,6 +30,7 @@ PARTS = {
     "ego_head": "ego head",
     "risk_head": "RiskHead",
 }
+WITHOUT = "without RiskHead, not decoded"
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -66,15 +70,17 @@ class PartClock:
 
 
 def build(name: str, device: str) -> tuple[Planner, PlannerInputs]:
-    """A planner of random weights with its RiskHead on, and inputs with a previous BEV: the steady state."""
+    """A planner of random weights as PlannerRuntime runs it, RiskHead on, and inputs with a previous BEV."""
     config = load_model_config(name)
     if config.risk_head is None:
         config = replace(config, risk_head={})
     torch.manual_seed(0)
     planner = Planner(config).eval().requires_grad_(False).to(device)
+    fold_batch_norm(planner.backbone)
     inputs = example_inputs(config)
     cells = config.bev.rows * config.bev.columns
-    inputs = replace(inputs, prev_bev=torch.randn(1, cells, config.dims))
+    images = inputs.images.flatten(0, 1).contiguous(memory_format=torch.channels_last)[None]
+    inputs = replace(inputs, images=images, prev_bev=torch.randn(1, cells, config.dims))
     moved = {name: value.to(device) for name, value in vars(inputs).items() if isinstance(value, Tensor)}
     return planner, replace(inputs, **moved)
 
@@ -118,50 +124,51 @@ def _grid_flops(maps: Any, grid: Any, *args: Any, out_shape: Any = None, **kwarg
     return 2 * 4 * int(torch.Size(grid[:-1]).numel()) * maps[1]
 
 
-def latency_by_part(planner: Planner, inputs: PlannerInputs, watch: Stopwatch) -> dict[str, dict[str, float]]:
-    """Best, p50 and p99 in ms of every part, of decoding to base_link, and of all together, RiskHead on."""
+def latencies(planner: Planner, inputs: PlannerInputs, watch: Stopwatch) -> dict[str, list[float]]:
+    """Milliseconds of every part, of decoding to base_link, of all together, and of all without RiskHead and decoding.
+
+    With and without RiskHead take turns, so that a drift of the machine hits both alike.
+    """
     parts = PartClock(planner, watch)
-    decoding, totals = [], []
-    planner(inputs)
-    with parts.running():
-        for _ in range(watch.repeats):
+    decoding, totals, plain = [], [], []
+    for _ in range(watch.repeats):
+        with parts.running():
             start = watch.now()
             outputs = planner(inputs)
             middle = watch.now()
             decode(outputs, planner.config)
             end = watch.now()
-            decoding.append(1e3 * (end - middle))
-            totals.append(1e3 * (end - start))
-    times = {part: parts.times[part] for part in PARTS.values() if part in parts.times}
-    return {part: percentiles(values) for part, values in (times | {"decode": decoding, "total": totals}).items()}
-
-
-def risk_head_share(planner: Planner, inputs: PlannerInputs, watch: Stopwatch) -> dict[str, float]:
-    """Frames per second with and without RiskHead, taken in turns so that a drift of the machine hits both alike."""
-    on: list[float] = []
-    off: list[float] = []
-    for _ in range(watch.repeats):
-        on += watch.milliseconds(partial(planner, inputs), 1, 0)
+        decoding.append(1e3 * (end - middle))
+        totals.append(1e3 * (end - start))
         with without_risk_head(planner):
-            off += watch.milliseconds(partial(planner, inputs), 1, 0)
-    with_head, without = percentiles(on)["p50"], percentiles(off)["p50"]
+            plain += watch.milliseconds(partial(planner, inputs), 1, 0)
+    times = {part: parts.times[part] for part in PARTS.values() if part in parts.times}
+    return times | {"decode": decoding, "total": totals, WITHOUT: plain}
+
+
+def risk_head_share(times: dict[str, list[float]]) -> dict[str, float]:
+    """Frames per second of the network with and without RiskHead."""
+    with_head = float(np.median(np.array(times["total"]) - np.array(times["decode"])))
+    without = float(np.median(times[WITHOUT]))
     return {
         "FPS with RiskHead": 1e3 / with_head,
         "FPS without RiskHead": 1e3 / without,
         "added ms": with_head - without,
         "added share": with_head / without - 1.0,
+        "own share": float(np.median(times["RiskHead"])) / without,
     }
 
 
-def variants(planner: Planner, inputs: PlannerInputs, watch: Stopwatch, compiled: bool) -> list[dict[str, Any]]:
-    """Latency of the whole forward pass, eager and compiled, in every precision the device is asked for."""
+def variants(
+    planner: Planner, inputs: PlannerInputs, watch: Stopwatch, compiled: bool, precisions: list[str]
+) -> list[dict[str, Any]]:
+    """Latency of the whole forward pass, eager and compiled, in each precision."""
     rows = []
     modes: dict[str, Callable[[PlannerInputs], Any]] = {"eager": planner}
     if compiled:
         modes["compiled"] = torch.compile(planner)
-    names = list(PRECISIONS) if watch.device == "cuda" else ["fp32", "bf16"]
     for mode, model in modes.items():
-        for name in names:
+        for name in precisions:
             with precision(name, watch.device):
                 first = watch.milliseconds(partial(model, inputs), 1, 0)[0]
                 times = percentiles(watch.milliseconds(partial(model, inputs), warm_up=0))
@@ -175,11 +182,17 @@ def parameters_by_part(planner: Planner) -> dict[str, int]:
     return counts | {"total": parameter_count(planner)}
 
 
-def bench_model(name: str, watch: Stopwatch, compiled: bool) -> dict[str, Any]:
-    """Everything `rsd bench model` prints, as plain data."""
+def bench_model(name: str, watch: Stopwatch, compiled: bool, precisions: list[str]) -> dict[str, Any]:
+    """Everything `rsd bench model` prints, as plain data. Raises ValueError for an unknown precision."""
+    for unknown in set(precisions) - set(PRECISIONS):
+        raise ValueError(f"precision {unknown!r}: allowed are {', '.join(PRECISIONS)}")
+    keep_freed_memory()
     planner, inputs = build(name, watch.device)
-    config: ModelConfig = planner.config
+    config, flops = planner.config, {}
     with torch.inference_mode():
+        # The pass that counts operations and memory is also the warm-up of those that are timed.
+        memory = peak_memory(lambda: flops.update(count_flops(planner, inputs)), watch.device)
+        times = latencies(planner, inputs, watch)
         return {
             "model": config.name,
             "hardware": hardware(watch.device),
@@ -188,9 +201,9 @@ def bench_model(name: str, watch: Stopwatch, compiled: bool) -> dict[str, Any]:
             "images": [config.cameras, *config.image.padded_size],
             "bev": [config.bev.rows, config.bev.columns],
             "parameters": parameters_by_part(planner),
-            "GFLOP": count_flops(planner, inputs),
-            "latency ms": latency_by_part(planner, inputs, watch),
-            "peak memory MB": peak_memory(partial(planner, inputs), watch.device),
-            "RiskHead": risk_head_share(planner, inputs, watch),
-            "variants": variants(planner, inputs, watch, compiled),
+            "GFLOP": flops,
+            "latency ms": {part: percentiles(values) for part, values in times.items()},
+            "peak memory MB": memory,
+            "RiskHead": risk_head_share(times),
+            "variants": variants(planner, inputs, watch, compiled, precisions),
         }

@@ -13,6 +13,7 @@ def bench_model_command(
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     repeats: Annotated[int, typer.Option(min=1, help="timed forward passes of each measurement")] = 10,
     compiled: Annotated[bool, typer.Option(help="also measure under torch.compile (compiling takes minutes)")] = True,
+    precisions: Annotated[str, typer.Option(help="of the whole pass: comma-separated fp32, bf16, fp16")] = "fp32,bf16",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice")] = 0,
     clock: Annotated[str, typer.Option(help="wall, or process: CPU time alone, where others use the machine")] = "wall",
     out: Annotated[Path | None, typer.Option(help="default benchmarks/results/model_<size>_<hardware>.json")] = None,
@@ -27,7 +28,7 @@ def bench_model_command(
     if threads:
         torch.set_num_threads(threads)
     try:
-        report = bench_model(size, Stopwatch(device, repeats, clock), compiled)
+        report = bench_model(size, Stopwatch(device, repeats, clock), compiled, [p for p in precisions.split(",") if p])
     except (ConfigError, ValueError) as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(2) from None
@@ -69,5 +70,6 @@ def print_report(report: dict[str, Any]) -> None:
     console.print(f"peak memory beyond the weights: {'not known here' if memory is None else f'{memory:.0f} MB'}")
     console.print(
         f"RiskHead: {risk['FPS with RiskHead']:.2f} FPS with, {risk['FPS without RiskHead']:.2f} without: "
-        f"{risk['added ms']:+.2f} ms, {risk['added share']:+.1%}"
+        f"{risk['added ms']:+.2f} ms, {risk['added share']:+.1%} "
+        f"({risk['own share']:.1%} by the time inside it)"
     )
