@@ -70,3 +70,12 @@ def test_launch_files_and_configuration_are_installed(workspace):
             if path.suffix in (".py", ".yaml", ".rviz", ".xml")
         }
         assert {path for path in ours if not (share / path).exists()} == set()
+
+
+@pytest.mark.timeout(300)
+def test_every_node_is_a_program_of_the_package(workspace):
+    nodes = {path.stem for path in (ROOT / "rsd_ros").glob("*_node.py")}
+    programs = workspace / "install" / "rsd" / "lib" / "rsd"
+    assert {path.name for path in programs.iterdir() if os.access(path, os.X_OK)} == nodes
+    first_line, *_ = (programs / "planner_node").read_text().splitlines()
+    assert first_line == f"#!{sys.executable}"
