@@ -114,11 +114,15 @@ def build(packages: list[str]) -> None:
     """Builds and installs the packages into sys.prefix; raises MessageBuildError with the compiler's last words."""
     check_tools()
     point_includes_here()
+    _record(dict.fromkeys(packages, "unfinished"))  # what an interrupt leaves behind is not taken for a real package
     with tempfile.TemporaryDirectory(prefix="rsd_messages_") as scratch, ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda package: build_one(source_folder(package), Path(scratch) / package), packages))
-    hashes = built_hashes() | {package: definitions_hash(source_folder(package)) for package in packages}
+    _record({package: definitions_hash(source_folder(package)) for package in packages})
+
+
+def _record(hashes: dict[str, str]) -> None:
     STAMP.parent.mkdir(parents=True, exist_ok=True)
-    STAMP.write_text(json.dumps(hashes, indent=1))
+    STAMP.write_text(json.dumps(built_hashes() | hashes, indent=1))
 
 
 def build_one(folder: Path, scratch: Path, prefix: Path = Path(sys.prefix)) -> None:
@@ -149,15 +153,13 @@ def _search_path() -> str:
 def _run(*command: str) -> None:
     environment = os.environ | {"AMENT_PREFIX_PATH": sys.prefix, "CMAKE_PREFIX_PATH": sys.prefix}
     environment["PATH"] = _search_path()
-    result = subprocess.run(
-        command,
-        check=False,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS,
-    )
+    try:
+        result = subprocess.run(
+            command,
+            check=False, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BUILD_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise MessageBuildError(f"{' '.join(command)} did not end within {BUILD_SECONDS} s") from error
     if result.returncode:
         tail = "\n".join((result.stdout + result.stderr).splitlines()[-30:])
         raise MessageBuildError(f"{' '.join(command)} failed with exit code {result.returncode}:\n{tail}")

@@ -27,6 +27,20 @@ def test_a_real_package_is_left_alone(monkeypatch):
     assert build_messages.outdated_packages() == []
 
 
+def test_an_interrupted_build_is_done_again(tmp_path, monkeypatch):
+    stamp = tmp_path / "messages.json"
+    monkeypatch.setattr(build_messages, "STAMP", stamp)
+    monkeypatch.setattr(build_messages, "point_includes_here", lambda: 0)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build_messages, "build_one", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_messages.build(["tf2_msgs"])
+    assert build_messages.outdated_packages() == ["tf2_msgs"]
+
+
 def test_importing_messages_that_are_not_built_says_what_to_run(monkeypatch):
     monkeypatch.setattr(build_messages, "outdated_packages", lambda: ["rsd"])
     monkeypatch.delitem(sys.modules, "rsd_ros.compat.messages", raising=False)
