@@ -155,8 +155,8 @@ def _run(*command: str) -> None:
     environment["PATH"] = _search_path()
     try:
         result = subprocess.run(
-            command,
-            check=False, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BUILD_SECONDS,
+            command, check=False, env=environment, stdin=subprocess.DEVNULL, timeout=BUILD_SECONDS,
+            capture_output=True, text=True,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise MessageBuildError(f"{' '.join(command)} did not end within {BUILD_SECONDS} s") from error
