@@ -13,7 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
-from rsd_model.resources import config_path
+from rsd_ros.compat.transport import transport_environment
 
 PATIENCE = 5.0  # s until a process that was asked to end is killed
 TAIL = 15  # lines of a log that an error shows
@@ -30,15 +30,7 @@ def free_domain_id() -> int:
 
 def process_environment() -> dict[str, str]:
     """Environment of the processes: Fast DDS profile with room for images, an allocator that keeps large blocks."""
-    profile = str(config_path("fastdds.xml"))
-    defaults = {
-        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,  # Jazzy
-        "FASTDDS_DEFAULT_PROFILES_FILE": profile,  # Kilted
-        "MALLOC_MMAP_THRESHOLD_": "33554432",
-        "MALLOC_TRIM_THRESHOLD_": "268435456",
-        "PYTHONUNBUFFERED": "1",
-    }
-    return {**defaults, **os.environ}
+    return {"PYTHONUNBUFFERED": "1"} | transport_environment()
 
 
 def ros_arguments(parameters: Mapping[str, object]) -> list[str]:
