@@ -87,14 +87,15 @@ def model_cases(name: str) -> list[Case]:
     ]
 
 
-def paths(device: str) -> dict[str, Callable[..., torch.Tensor]]:
+def paths(device: str, compiled: bool) -> dict[str, Callable[..., torch.Tensor]]:
     """Name to operator, baseline first."""
 
     def on(path: str) -> Callable[..., torch.Tensor]:
         return lambda value, shapes, locations, weights: deformable_attention(value, shapes, locations, weights, path)
 
     found = {"grid_sample": on("grid_sample"), "embedding_bag": on("embedding_bag")}
-    found["embedding_bag compiled"] = torch.compile(on("embedding_bag"), dynamic=False)
+    if compiled:
+        found["embedding_bag compiled"] = torch.compile(on("embedding_bag"), dynamic=False)
     return found | ({"triton": on("triton")} if device == "cuda" else {})
 
 
@@ -133,13 +134,13 @@ def measure(
         return {**percentiles(watch.milliseconds(call)), "peak MB": peak_memory(call, watch.device)}
 
 
-def rows_of(case: Case, watch: Stopwatch, bandwidth: float, backward: bool, dtype: torch.dtype) -> list[dict]:
+def rows_of(
+    case: Case, watch: Stopwatch, bandwidth: float, compiled: bool, backward: bool, dtype: torch.dtype
+) -> list[dict]:
     """One row a path, each against the baseline and the floor."""
     rows: list[dict] = []
     floor = moved_bytes(case, dtype, backward) / bandwidth / 1e6
-    for name, operator in paths(watch.device).items():
-        if backward and "compiled" in name:
-            continue
+    for name, operator in paths(watch.device, compiled and not backward).items():
         row = {"case": case.name, "pass": "forward+backward" if backward else "forward", "dtype": str(dtype)[6:]}
         row |= {"path": name} | measure(case, operator, watch, dtype, backward)
         baseline = rows[0]["p50"] if rows else row["p50"]
@@ -188,6 +189,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
     parser.add_argument("--models", nargs="+", default=["base"], help="base, tiny, nano")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--compiled", action="store_true", help="measure the torch path under torch.compile as well")
     parser.add_argument("--backward", action="store_true", help="measure forward and backward together as well")
     parser.add_argument("--clock", default="wall", help="wall, or process: CPU time alone, where others use it")
     parser.add_argument("--out", type=Path, help="default benchmarks/results/deformable_attention_<hardware>.json")
@@ -197,7 +199,7 @@ def main() -> None:
     dtypes = [torch.float32, torch.bfloat16] + ([torch.float16] if watch.device == "cuda" else [])
     runs = [(False, dtype) for dtype in dtypes] + [(True, torch.float32)] * arguments.backward
     cases = [case for model in arguments.models for case in model_cases(model)]
-    rows = [row for case in cases for run in runs for row in rows_of(case, watch, bandwidth, *run)]
+    rows = [row for case in cases for run in runs for row in rows_of(case, watch, bandwidth, arguments.compiled, *run)]
     machine = hardware(watch.device)
     print_table(rows, f"deformable attention on {machine.get('gpu', machine['cpu'])}, {bandwidth:.0f} GB/s copy")
     print_targets(rows)
