@@ -1,7 +1,7 @@
 """What the parts hand to each other: frozen dataclasses, each field with shape, unit and frame.
 
 `base_link` is REP 103: x forward, y left, z up, metres; its origin is the vehicle's centre on the ground (CARLA's actor
-origin). `map` is right-handed, z up. Optical frames are x right, y down, z forward. Angles are radians, counter-clockwise.
+origin). `map` is right-handed, z up. Optical frames are x right, y down, z forward. Angles are rad, counter-clockwise.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Command(IntEnum):
 
 @dataclass(frozen=True)
 class CameraRig:
-    """The cameras in their fixed order; learned camera embeddings are tied to the index, so order is part of the contract."""
+    """The cameras in a fixed order: learned camera embeddings are tied to the index, so order is part of the contract."""
 
     names: tuple[str, ...]  # N
     intrinsics: np.ndarray  # (N, 3, 3) pixels
@@ -118,7 +118,7 @@ class MapElements:
 
 @dataclass(frozen=True)
 class RiskGrid:
-    """Dense risk in base_link, laid out as nav_msgs/OccupancyGrid: row = y, column = x, cell (0, 0) at the origin corner."""
+    """Dense risk in base_link, laid out as nav_msgs/OccupancyGrid: row = y, column = x, cell (0, 0) at the corner."""
 
     values: np.ndarray  # (rows, columns) float32 in [0, 1]; nan = unknown
     resolution: float  # m per cell

@@ -1,4 +1,4 @@
-"""From a planned trajectory to throttle, brake and steer. Pure: used by the ROS control node and by in-process drives alike."""
+"""From a planned trajectory to throttle, brake and steer; the ROS control node and in-process drives share it."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class TrajectoryFollower:
     def control(self, trajectory: np.ndarray, speed: float, age: float = 0.0) -> VehicleControl:
         """Command that follows `trajectory` (T, 2) m, base_link of the instant it was planned at.
 
-        `speed` is the forward speed in m/s, `age` the seconds since the plan's stamp; the target speed is read that much
-        further along the plan. Raises ValueError on values that are not finite.
+        `speed` is the forward speed in m/s, `age` the seconds since the plan's stamp: the target speed is read that
+        much further along the plan. Raises ValueError on values that are not finite.
         """
         trajectory = np.asarray(trajectory, dtype=float)
         if not (np.isfinite(trajectory).all() and np.isfinite(speed) and np.isfinite(age)):

@@ -1,7 +1,7 @@
 """Every change of frame of the project.
 
-base_link (x forward, y left) is the public frame; the network computes in VAD's LiDAR frame (x right, y forward, origin at
-the LiDAR of the Bench2Drive rig); CARLA is left-handed (y right, yaw clockwise). Nothing else converts between them.
+base_link (x forward, y left) is the public frame; the network computes in VAD's LiDAR frame (x right, y forward,
+origin at the LiDAR of the Bench2Drive rig); CARLA is left-handed (y right, yaw clockwise). Nothing else converts between them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from rsd_model.contracts import CameraRig
 OPTICAL_TO_BODY = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 # LiDAR frame of the Bench2Drive rig -> base_link (zoo team_code/vad_b2d_agent.py, lidar2ego).
-LIDAR_TO_BASE = np.array(
-    [[0.0, 1.0, 0.0, -0.39], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.84], [0.0, 0.0, 0.0, 1.0]]
-)
+LIDAR_TO_BASE = np.array([[0.0, 1.0, 0.0, -0.39], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.84], [0.0, 0.0, 0.0, 1.0]])
 BASE_TO_LIDAR = np.linalg.inv(LIDAR_TO_BASE)
 
 # name: x, y (right positive, CARLA), z in m, yaw clockwise in degrees, horizontal field of view in degrees
@@ -79,7 +77,7 @@ def bench2drive_rig(width: int = 1600, height: int = 900) -> CameraRig:
 
 
 def lidar_to_image(rig: CameraRig, sizes: np.ndarray | None = None) -> np.ndarray:
-    """(N, 4, 4) projection of homogeneous LiDAR-frame points to pixels x depth; `sizes` (N, 2) rescales to other images."""
+    """(N, 4, 4) projection of homogeneous LiDAR-frame points to pixels x depth; `sizes` (N, 2) rescales."""
     scale = np.ones((len(rig.names), 2)) if sizes is None else sizes / rig.sizes
     matrices = np.tile(np.eye(4), (len(rig.names), 1, 1))
     for i, matrix in enumerate(matrices):
@@ -90,7 +88,7 @@ def lidar_to_image(rig: CameraRig, sizes: np.ndarray | None = None) -> np.ndarra
 
 
 def project_to_image(rig: CameraRig, camera: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Project base_link points (P, 3) into one camera: pixels (P, 2) and depth (P,) m (behind the camera where <= 0)."""
+    """Project base_link points (P, 3) into one camera: pixels (P, 2), depth (P,) m (<= 0: behind it)."""
     optical = transform_points(np.linalg.inv(rig.cam_to_base[camera]), points)
     depth = optical[:, 2]
     safe = np.where(np.abs(depth) < 1e-6, 1e-6, depth)

@@ -45,7 +45,7 @@ class Remembered:
 
 
 class BevMemory:
-    """BEVs of the last moments. The node plans faster than the 0.5 s between training frames: it needs the right one."""
+    """BEVs of the last moments: the node plans more often than every 0.5 s, the step between training frames."""
 
     def __init__(self) -> None:
         self._entries: deque[Remembered] = deque()
@@ -131,9 +131,7 @@ class PlannerRuntime:
             ego = EgoState(stamp, np.eye(4), np.zeros(3), np.zeros(3), 0.0)
             valid = np.ones(count, bool)
             self.plan(
-                FrameSet(
-                    stamp, images, np.full(count, stamp), valid, rig, ego, Command.LANEFOLLOW, np.zeros((0, 2))
-                )
+                FrameSet(stamp, images, np.full(count, stamp), valid, rig, ego, Command.LANEFOLLOW, np.zeros((0, 2)))
             )
         self.reset()
 

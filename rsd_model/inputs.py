@@ -33,7 +33,7 @@ def can_bus(ego: EgoState, previous: EgoState | None) -> np.ndarray:
     """(18,) CAN-bus vector in Bench2Drive's order with the deltas VAD's detector puts in.
 
     0:3 displacement in the map frame m (z 0), 3:7 quaternion wxyz of the heading, 7:10 speed, 10:13 acceleration,
-    13:16 negative yaw rate on z, 16 heading rad, 17 change of heading in DEGREES. Deltas are 0 without a previous frame.
+    13:16 negative yaw rate on z, 16 heading rad, 17 change of heading in DEGREES. Without `previous` deltas are 0.
     """
     yaw = yaw_of(ego.pose)
     values = np.zeros(18, np.float32)
@@ -64,5 +64,5 @@ def route_input(route: np.ndarray, config: ModelConfig) -> np.ndarray:
 
 
 def ego_status(ego: EgoState, config: ModelConfig) -> np.ndarray:
-    """(S,) float32: the first S = config.ego.status_size of forward speed m/s, acceleration m/s^2, yaw rate rad/s."""
+    """(S,) float32, first S = ego.status_size of: forward speed m/s, forward acceleration m/s^2, yaw rate rad/s."""
     return np.array([ego.speed, ego.acceleration[0], ego.yaw_rate], np.float32)[: config.ego.status_size]

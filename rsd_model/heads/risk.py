@@ -38,6 +38,8 @@ class RiskHeadConfig:
     ranking: str = "hinge"  # "hinge" | "logistic"
     ranking_margin: float = 0.1  # teacher gap below which a pair has no order; predicted gap that the hinge asks for
     match_radius: float = 2.0  # m, a projected label farther than this from every object is dropped
+    risky_share: float = 0.0  # share of each L1 that comes from targets above `risky_above`; 0: plain mean
+    risky_above: float = 0.1  # risk from which on a target counts as risky
     falloff: float = 2.0  # m beyond an object's footprint over which its risk falls to 0 in the map targets
 
     def __post_init__(self) -> None:
@@ -46,6 +48,8 @@ class RiskHeadConfig:
         for name in ("object_weight", "map_weight", "ranking_weight", "ranking_margin"):
             self._check(getattr(self, name) >= 0, name, ">= 0")
         self._check(self.dims % self.heads == 0, "dims", f"a multiple of heads = {self.heads}")
+        for name in ("risky_share", "risky_above"):
+            self._check(0 <= getattr(self, name) < 1, name, "0 <= value < 1")
         self._check(self.ranking in ("hinge", "logistic"), "ranking", "hinge, logistic")
         ordered = len(self.range) == 4 and self.range[0] < self.range[2] and self.range[1] < self.range[3]
         self._check(ordered, "range", "x_min, y_min, x_max, y_max with minima below maxima")

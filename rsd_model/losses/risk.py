@@ -30,9 +30,11 @@ class RiskLoss(nn.Module):
     def forward(self, output: RiskOutput, targets: RiskTargets) -> dict[str, Tensor]:
         """Scalar terms, already weighted; a term without any known target is 0 and still part of the graph."""
         config = self.config
-        terms = {"object_risk": config.object_weight * object_risk_loss(output.object_risk, targets.object_risk)}
+        balance = (config.risky_share, config.risky_above)
+        object_loss = object_risk_loss(output.object_risk, targets.object_risk, *balance)
+        terms = {"object_risk": config.object_weight * object_loss}
         if targets.risk_map is not None:
-            map_loss = risk_map_loss(output.risk_map, targets.risk_map, targets.risk_map_mask)
+            map_loss = risk_map_loss(output.risk_map, targets.risk_map, targets.risk_map_mask, *balance)
             terms["risk_map"] = config.map_weight * map_loss
         if config.ranking_weight > 0.0:
             ranking = ranking_loss(output.object_risk, targets.object_risk, config.ranking_margin, config.ranking)
@@ -40,15 +42,29 @@ class RiskLoss(nn.Module):
         return terms
 
 
-def object_risk_loss(predicted: Tensor, target: Tensor) -> Tensor:
+def object_risk_loss(
+    predicted: Tensor, target: Tensor, risky_share: float = 0.0, risky_above: float = 0.1
+) -> Tensor:
     """Mean absolute error over the known entries of `target` (B, Q), nan = unknown (RSD's L_risk)."""
-    return _masked_mean((predicted - target.nan_to_num()).abs(), ~target.isnan())
+    return _balanced_l1(predicted, target, ~target.isnan(), risky_share, risky_above)
 
 
-def risk_map_loss(predicted: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+def risk_map_loss(
+    predicted: Tensor, target: Tensor, mask: Tensor | None = None, risky_share: float = 0.0, risky_above: float = 0.1
+) -> Tensor:
     """Mean absolute error over the known cells of `target` (B, rows, columns): `mask` true, value not nan."""
     known = ~target.isnan() if mask is None else mask.bool() & ~target.isnan()
-    return _masked_mean((predicted - target.nan_to_num()).abs(), known)
+    return _balanced_l1(predicted, target, known, risky_share, risky_above)
+
+
+def _balanced_l1(predicted: Tensor, target: Tensor, known: Tensor, risky_share: float, risky_above: float) -> Tensor:
+    """L1 with `risky_share` on risky targets: nearly all is harmless, and plain L1 learns the median, zero."""
+    target = target.nan_to_num()
+    error = (predicted - target).abs()
+    if risky_share == 0.0:
+        return _masked_mean(error, known)
+    risky = known & (target > risky_above)
+    return risky_share * _masked_mean(error, risky) + (1.0 - risky_share) * _masked_mean(error, known & ~risky)
 
 
 def ranking_loss(predicted: Tensor, target: Tensor, margin: float, kind: str = "hinge") -> Tensor:

@@ -70,3 +70,13 @@ def test_terms_carry_their_configured_weights_and_ranking_is_off_by_default():
     assert weighted["risk_map"].item() == pytest.approx(3.0 * 0.5)
     assert weighted["risk_ranking"].item() == pytest.approx(0.5 * 0.5)  # hinge: margin 0.1 against a gap of -0.4
     assert set(RiskLoss(RiskHeadConfig())(output, RiskTargets(targets.object_risk))) == {"object_risk"}
+
+
+def test_with_a_risky_share_a_constant_zero_is_not_the_best_map():
+    target = torch.zeros(1, 10, 10)
+    target[0, 0, :5] = 0.8
+    always_zero, found = torch.zeros_like(target), 0.5 * target
+    mistaken = torch.where(target > 0, 0.8, 0.05)
+    assert risk_map_loss(always_zero, target) < risk_map_loss(mistaken, target)
+    assert risk_map_loss(always_zero, target, None, 0.5) > risk_map_loss(mistaken, target, None, 0.5)
+    assert risk_map_loss(found, target, None, 0.5) < risk_map_loss(always_zero, target, None, 0.5)

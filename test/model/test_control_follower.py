@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from rsd_model.control import TrajectoryFollower, aim_point, target_speed
+
+
+def straight(speed: float) -> np.ndarray:
+    return np.stack([speed * 0.5 * np.arange(1, 7), np.zeros(6)], axis=1)
+
+
+def test_target_speed_is_the_speed_of_the_plan():
+    assert target_speed(straight(8.0), 1.0) == pytest.approx(8.0)
+
+
+def test_the_aim_point_lies_on_the_plan_and_goes_on_straight_past_its_end():
+    plan = np.array([[2.0, 0.0], [4.0, 0.0], [4.0, 2.0], [4.0, 4.0], [4.0, 6.0], [4.0, 8.0]])
+    np.testing.assert_allclose(aim_point(plan, 5.0), [4.0, 1.0])
+    np.testing.assert_allclose(aim_point(plan, 14.0), [4.0, 10.0])
+
+
+def test_a_plan_to_the_left_steers_left_in_carla_sign():
+    plan = straight(6.0) + np.array([[0.0, 0.1 * k * k] for k in range(1, 7)])
+    assert TrajectoryFollower().control(plan, 6.0).steer < -0.01
+    assert TrajectoryFollower().control(plan * [1, -1], 6.0).steer > 0.01
+
+
+def test_a_plan_that_stands_still_brakes_and_never_throttles():
+    control = TrajectoryFollower().control(np.zeros((6, 2)), 5.0)
+    assert control.brake == 1.0 and control.throttle == 0.0
+
+
+@pytest.mark.parametrize(("plan_speed", "speed"), [(10.0, 5.0), (3.0, 8.0)])
+def test_it_accelerates_below_the_plan_and_brakes_above_it(plan_speed, speed):
+    control = TrajectoryFollower().control(straight(plan_speed), speed)
+    assert (control.throttle > 0.0) == (plan_speed > speed) and (control.brake > 0.0) == (plan_speed < speed)
+
+
+def test_values_that_are_not_finite_are_refused():
+    plan = straight(5.0)
+    plan[3, 1] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        TrajectoryFollower().control(plan, 5.0)
+
+
+def test_following_a_circle_in_a_bicycle_model_stays_on_it():
+    """Closed loop: plan sampled from a circle of 20 m ahead of wherever the vehicle is."""
+    follower, radius, dt = TrajectoryFollower(), 20.0, 0.1
+    x, y, yaw, speed = 0.0, 0.0, 0.0, 6.0
+    centre = np.array([0.0, radius])
+    errors = []
+    for _ in range(150):
+        angle = np.arctan2(y - centre[1], x - centre[0])
+        ahead = angle + speed * 0.5 * np.arange(1, 7) / radius
+        points = centre + radius * np.stack([np.cos(ahead), np.sin(ahead)], axis=1)
+        turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
+        steer = follower.control((points - [x, y]) @ turn, speed).steer
+        yaw += speed * np.tan(-steer * follower.parameters.max_wheel_angle) / follower.parameters.wheelbase * dt
+        x, y = x + speed * np.cos(yaw) * dt, y + speed * np.sin(yaw) * dt
+        errors.append(abs(np.hypot(x - centre[0], y - centre[1]) - radius))
+    assert max(errors[50:]) < 0.6
