@@ -116,12 +116,20 @@ def _status_kilobytes(key: str) -> int:
     return int(match.group(1))
 
 
-def copy_bandwidth(device: str, megabytes: int = 256, repeats: int = 5) -> float:
-    """GB/s read plus written by the best of a few large copies: what memory gives at most in practice."""
-    source = torch.ones(int(megabytes * MEGABYTE) // 4, device=device)
+def copy_bandwidth(watch: Stopwatch, megabytes: float = 256.0, copies: int = 1) -> float:
+    """GB/s read plus written by the best of a few runs of `copies` copies: what memory gives at most in practice.
+
+    A small copy repeated many times stays in the cache and tells that cache's bandwidth.
+    """
+    source = torch.ones(int(megabytes * MEGABYTE) // 4, device=watch.device)
     target = torch.empty_like(source)
-    best = min(Stopwatch(device, repeats).milliseconds(lambda: target.copy_(source)))
-    return 2 * source.nbytes / best / 1e6
+
+    def copy() -> None:
+        for _ in range(copies):
+            target.copy_(source)
+
+    best = min(watch.milliseconds(copy, repeats=5))
+    return 2 * copies * source.nbytes / best / 1e6
 
 
 def write_result(path: Path, content: dict[str, Any]) -> None:
