@@ -15,9 +15,10 @@ from rsd_world.roads.lane_graph import LaneGraph
 from rsd_world.roads.town import StopSign
 from rsd_world.state import LightState
 
-HORIZON = 45.0  # m, stop lines further off do not matter yet
+HORIZON = 80.0  # m, stop lines further off do not matter yet
 YELLOW_BRAKING = 3.0  # m/s^2, who cannot stop with it drives on at yellow
 HARD_BRAKING = 6.0  # m/s^2, who cannot stop with it enters whatever the light says
+ASSERTS_AT = 25.0  # m before the line, from where an assertive vehicle keeps others out
 SIGN_ZONE = 3.0  # m before the line in which a stop counts
 
 
@@ -54,9 +55,7 @@ class JunctionEntry:
             if distance < -1.0 and not let_in:
                 continue  # it stands over the line already; the corridor keeps it safe
             coming[vehicle.id] = (k, stop, distance)
-            claim = self._claim(vehicle, stop, distance, float(leaders.gap[k]), float(leaders.speed[k]))
-            if claim is not None:
-                claims.append(claim)
+            claims.append(self._claim(vehicle, stop, distance, float(leaders.gap[k]), float(leaders.speed[k])))
         granted = self.rights.decide(claims, ego_inside)
         return self._gaps(vehicles, coming, granted)
 
@@ -66,17 +65,18 @@ class JunctionEntry:
         gaps = np.full(len(vehicles), np.inf)
         for actor, (k, stop, distance) in coming.items():
             vehicle = vehicles[k]
+            if vehicle.assertive and distance > ASSERTS_AT:
+                continue
             if actor in granted or vehicle.assertive:
                 vehicle.entered, vehicle.release_s = stop.s, stop.exit_s
                 vehicle.stopped_at_sign = False
+                self.rights.holders[actor] = stop.crossing
             else:
                 gaps[k] = max(distance, 0.0)
         return gaps
 
-    def _claim(
-        self, vehicle: Vehicle, stop: StopLine, distance: float, gap: float, leader_speed: float
-    ) -> Claim | None:
-        """What the vehicle asks for, None while it is too far or has no room."""
+    def _claim(self, vehicle: Vehicle, stop: StopLine, distance: float, gap: float, leader_speed: float) -> Claim:
+        """What the vehicle asks for; it wants nothing yet while it is far, behind another, or has no room beyond."""
         may_go = self._may_go(vehicle, stop, distance)
         asks_at = vehicle.speed**2 / (2.0 * 2.0) + 9.0
         length = stop.exit_s - stop.s + 2.0 * vehicle.half_length

@@ -109,8 +109,12 @@ def _curve_speeds(yaw: np.ndarray, limit: np.ndarray) -> np.ndarray:
 
 
 def _stop_lines(parts: list, ends: np.ndarray) -> tuple[StopLine, ...]:
-    return tuple(
-        StopLine(float(ends[k]), parts[k].id, parts[k + 1].id, float(ends[k + 1]))
-        for k in range(len(parts) - 1)
-        if parts[k].junction < 0 <= parts[k + 1].junction
-    )
+    stops = []
+    for k in range(len(parts) - 1):
+        if not parts[k].junction < 0 <= parts[k + 1].junction:
+            continue
+        last = k + 1  # a junction may be crossed on several lanes, one after the other
+        while last + 1 < len(parts) and parts[last + 1].junction == parts[k + 1].junction:
+            last += 1
+        stops.append(StopLine(float(ends[k]), parts[k].id, parts[k + 1].id, float(ends[last])))
+    return tuple(stops)
