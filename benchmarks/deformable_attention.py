@@ -215,13 +215,8 @@ def main() -> None:
     print_table(rows, f"deformable attention on {machine.get('gpu', machine['cpu'])}, {bandwidths[0]:.0f} GB/s copy")
     print_targets(rows)
     out = arguments.out or RESULTS / f"deformable_attention_{hardware_name(watch.device)}.json"
-    head = {
-        "hardware": machine,
-        "copy GB/s": bandwidths[0],
-        "cached copy GB/s": bandwidths[1],
-        "repeats": watch.repeats,
-        "clock": watch.clock,
-    }
+    head = {"hardware": machine, "repeats": watch.repeats, "clock": watch.clock}
+    head |= {"copy GB/s": bandwidths[0], "cached copy GB/s": bandwidths[1]}
     write_result(out, head | {"rows": rows})
     print(f"written: {out}")
 
