@@ -9,7 +9,7 @@ import numpy as np
 
 from rsd_world.expert.lane_change import delayed_change, lane_changes
 from rsd_world.expert.occupancy import actor_outline
-from rsd_world.expert.prediction import Prediction
+from rsd_world.expert.prediction import BRAKING, Prediction
 from rsd_world.expert.route_reference import RouteReference
 from rsd_world.state import ActorKind, ActorState
 
@@ -21,9 +21,10 @@ INTRUSION = 0.25  # m beside the ego that must be free, else the lane counts as 
 NEIGHBOUR = 0.8  # m further aside, where what stands next to a blockage is part of it
 JOIN = 14.0  # m between two obstacles that are passed in one go
 BESIDE = 7.0  # m to an obstacle, from where the side is settled
-WAIT_GAP = 8.0  # m left to an obstacle while waiting, room enough to swing out
+PATIENCE = 12.0  # s of waiting, after which oncoming traffic is made to brake gently
+WAIT_GAP = 6.5  # m left to an obstacle while waiting, room enough to swing out
 SHIFT_LENGTH = 13.0  # m over which the ego moves aside
-PASSING_SPEED = 6.5  # m/s past an obstacle
+PASSING_SPEED = 7.5  # m/s past an obstacle
 WAITING_TO_CHANGE = "waiting for a gap to change lanes"
 PROPS = (ActorKind.TRAFFIC_CONE, ActorKind.BARRIER)
 SIREN_DISTANCE = 45.0  # m behind, from where an emergency vehicle is made room for
@@ -60,6 +61,7 @@ class LateralPlanner:
         self._half_length = half_length
         self._committed: frozenset[int] = frozenset()
         self._changes = lane_changes(reference)
+        self._waiting_since = np.inf
 
     def plan(
         self,
@@ -69,6 +71,7 @@ class LateralPlanner:
         predictions: list[Prediction],
         traffic: Sequence[ActorState],
         length: int,
+        time: float,
     ) -> LateralPlan:
         """Offsets for `length` m of route from BEHIND m before the ego, which is at `s`, `lateral` m left of it."""
         first = max(int(s) - BEHIND, 0)
@@ -82,13 +85,15 @@ class LateralPlanner:
                 self._stays_in_lane(blockage, shift)
                 or started
                 or (self._committed & blockage.actors and abs(lateral) > 0.6)
-                or self._free(s, speed, blockage, shift, traffic)
+                or self._free(s, speed, blockage, shift, traffic, time - self._waiting_since > PATIENCE)
             ):
                 wait, reason = blockage.start - WAIT_GAP, "waiting for a gap to pass"
                 break
             passing.append(blockage)
             self._shift(offset, first, s, blockage, shift)
             reason = "passing an obstacle"
+        standing = wait is not None and speed < STANDING
+        self._waiting_since = min(self._waiting_since, time) if standing or passing else np.inf
         self._committed = frozenset().union(*(b.actors for b in passing)) if passing else frozenset()
         change = delayed_change(self._changes, self._reference, s, lateral, speed, predictions)
         if change is not None and not passing:
@@ -153,8 +158,10 @@ class LateralPlanner:
         half = float(self._reference.half_width[min(int(blockage.start), len(self._reference.half_width) - 1)])
         return abs(shift) + self._half_width < half + 0.35
 
-    def _free(self, s: float, speed: float, blockage: Blockage, shift: float, traffic: Sequence[ActorState]) -> bool:
-        """Nobody uses the stretch beside the blockage until the ego is past it."""
+    def _free(
+        self, s: float, speed: float, blockage: Blockage, shift: float, traffic: Sequence[ActorState], assertive: bool
+    ) -> bool:
+        """Nobody uses the stretch beside the blockage until the ego is past it; `assertive`: or can stop before it."""
         ref = self._reference
         first, last = max(int(s) - 70, 0), min(int(s) + 180, len(ref.points))
         moving = [a for a in traffic if not a.parked and a.kind not in (ActorKind.PEDESTRIAN, *PROPS)]
@@ -163,14 +170,16 @@ class LateralPlanner:
         along, aside = ref.project_many(np.stack([a.position[:2] for a in moving]), first, last)
         yaw = ref.yaw[np.clip(along.astype(int), 0, len(ref.yaw) - 1)]
         begin, end = blockage.start - SHIFT_LENGTH, blockage.end + SHIFT_LENGTH
-        duration = _time_to(blockage.end + 6.0 - s, speed) + 1.0
+        duration = _time_to(blockage.end + 5.0 - s, speed) + 0.8
         for actor, a, d, course in zip(moving, along, aside, yaw, strict=True):
             if abs(d - shift) > 1.6 + 0.5 * actor.size[1]:
                 continue
             velocity = float(actor.velocity @ np.array([np.cos(course), np.sin(course)]))
-            future = a + min(velocity, -4.0) * duration  # it may speed up
+            future = a + min(velocity, -5.0) * duration  # it may speed up
+            if assertive and velocity < 0.0:  # braking gently for the ego
+                future = a - min(-velocity * duration, velocity**2 / (2.0 * BRAKING) - 0.6 * velocity)
             if velocity < -STANDING and a > s:
-                if future < end + 6.0:
+                if future < blockage.end + (16.0 if assertive else 9.0):
                     return False
             elif a < s - 2.0:
                 if velocity > speed and a + (velocity - speed) * _time_to(max(begin - s, 0.0) + 10.0, speed) > s - 8.0:
@@ -262,12 +271,12 @@ def _joined(found: list[Blockage]) -> list[Blockage]:
 
 
 def _time_to(distance: float, speed: float) -> float:
-    """s to drive `distance` m, accelerating at 1.5 m/s^2 up to PASSING_SPEED."""
+    """s to drive `distance` m, accelerating at 1.8 m/s^2 up to PASSING_SPEED."""
     if distance <= 0.0:
         return 0.0
     start = min(max(speed, 0.0), PASSING_SPEED)
-    rise = (PASSING_SPEED - start) / 1.5
+    rise = (PASSING_SPEED - start) / 1.8
     covered = 0.5 * (start + PASSING_SPEED) * rise
     if covered >= distance:
-        return float((np.sqrt(start**2 + 3.0 * distance) - start) / 1.5)
+        return float((np.sqrt(start**2 + 3.6 * distance) - start) / 1.8)
     return float(rise + (distance - covered) / PASSING_SPEED)

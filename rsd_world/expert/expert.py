@@ -26,7 +26,7 @@ from rsd_world.expert.avoidance import (
 )
 from rsd_world.expert.occupancy import occupancies
 from rsd_world.expert.path_following import STEP, DrivenPath, follow
-from rsd_world.expert.prediction import TIMES, Prediction, predict_actors
+from rsd_world.expert.prediction import TIMES, Prediction, give_way_assumed, predict_actors
 from rsd_world.expert.route_reference import RouteReference
 from rsd_world.expert.speed_plan import LINE_GAP, Hold, JunctionSpan, SpeedPlan, SpeedPlanner, speed_limits
 from rsd_world.state import ActorKind, EgoVehicle, LightState
@@ -76,7 +76,10 @@ class Expert:
         predictions = predict_actors(world, 60.0 + 2.0 * speed)
         length = min(max(6.0 * speed + 15.0, 35.0), 130.0)
         traffic = world.snapshot.actors
-        lateral = self._lateral.plan(self._s, aside, speed, predictions, traffic, int(length) + BEHIND + 14)
+        cells = int(length) + BEHIND + 14
+        lateral = self._lateral.plan(self._s, aside, speed, predictions, traffic, cells, world.time)
+        if lateral.passing and abs(aside) > 0.5:  # who comes the other way sees the ego and brakes
+            predictions = give_way_assumed(world, predictions, self._oncoming(predictions))
         path = self._path(ego, lateral, aside, speed, length)
         limits = speed_limits(path, self._road_limit(path), self._caps(path, lateral, predictions))
         reach = self._reference.end - self._s + self._half_length + BEYOND_END
@@ -131,6 +134,10 @@ class Expert:
             if same and 2.0 < s < 50.0 and 2.0 < abs(d) < 4.5 and p.actor.kind is not ActorKind.BICYCLE:
                 caps.append((max(s - 9.0, 0.0), p.speed + PASSING_DIFFERENCE))
         return caps
+
+    def _oncoming(self, predictions: list[Prediction]) -> set[int]:
+        heading = float(self._reference.yaw[int(self._s)])
+        return {p.actor.id for p in predictions if math.cos(p.actor.yaw - heading) < -0.7}
 
     def _may_step_out(self, path: DrivenPath, walker: Prediction, aside: float) -> bool:
         if abs(aside) > 9.0 or len(walker.path) < 2:

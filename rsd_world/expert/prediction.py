@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +45,14 @@ def predict_actors(world: World, radius: float = 60.0) -> list[Prediction]:
     near = [a for a in world.snapshot.actors if np.hypot(*(a.position[:2] - ego.position[:2])) < radius]
     room = _room_to_stop_line(world, near)
     return [_predict(world, actor, limit) for actor, limit in zip(near, room, strict=True)]
+
+
+def give_way_assumed(world: World, predictions: list[Prediction], actors: set[int]) -> list[Prediction]:
+    """The same predictions, but the given actors brake because they see the ego in their way."""
+    return [
+        _predict(world, replace(p.actor, braking=True), np.inf) if p.actor.id in actors and not p.standing else p
+        for p in predictions
+    ]
 
 
 def _predict(world: World, actor: ActorState, room: float) -> Prediction:
