@@ -203,10 +203,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default benchmarks/results/deformable_attention_<hardware>.json")
     arguments = parser.parse_args()
     watch = Stopwatch(arguments.device, arguments.repeats, arguments.clock)
-    cached = (
-        16.0 if watch.device == "cuda" else 0.25
-    )  # MB, read and written: fits the L2 of a server GPU, of a CPU core
-    bandwidths = copy_bandwidth(watch.device), copy_bandwidth(watch.device, cached, copies=200)
+    cached = 16.0 if watch.device == "cuda" else 0.25  # MB: fits the L2 of a server GPU, of a processor core
+    bandwidths = copy_bandwidth(watch), copy_bandwidth(watch, cached, copies=200)
     dtypes = [torch.float32, torch.bfloat16] + ([torch.float16] if watch.device == "cuda" else [])
     runs = [(False, dtype) for dtype in dtypes] + [(True, torch.float32)] * arguments.backward
     cases = [case for model in arguments.models for case in model_cases(model)]
