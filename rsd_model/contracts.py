@@ -41,7 +41,7 @@ class Command(IntEnum):
 
 @dataclass(frozen=True)
 class CameraRig:
-    """The cameras in a fixed order: learned camera embeddings are tied to the index, so order is part of the contract."""
+    """The cameras in a fixed order: learned camera embeddings are tied to the index, order is part of the contract."""
 
     names: tuple[str, ...]  # N
     intrinsics: np.ndarray  # (N, 3, 3) pixels

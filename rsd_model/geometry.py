@@ -1,7 +1,7 @@
 """Every change of frame of the project.
 
 base_link (x forward, y left) is the public frame; the network computes in VAD's LiDAR frame (x right, y forward,
-origin at the LiDAR of the Bench2Drive rig); CARLA is left-handed (y right, yaw clockwise). Nothing else converts between them.
+origin at the LiDAR of the Bench2Drive rig); CARLA is left-handed (y right, yaw clockwise). Only this module converts.
 """
 
 from __future__ import annotations

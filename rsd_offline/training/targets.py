@@ -88,8 +88,8 @@ def swept_boxes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where objects are and will be, as boxes (n, 7) x, y, z, length, width, height, heading with fading risks (n,).
 
-    boxes (G, 9) in VAD's code order, futures (G, 6, 2) offsets, masks (G, 6), risks (G,) with nan = unknown. Ours: neither
-    paper says how an object's risk spreads over the map.
+    boxes (G, 9) in VAD's code order, futures (G, 6, 2) offsets, masks (G, 6), risks (G,) with nan = unknown. Ours:
+    neither paper says how an object's risk spreads over the map.
     """
     upright = np.column_stack([boxes[:, :3], boxes[:, [4, 3, 5]], -boxes[:, 6] - np.pi / 2.0])
     places, values = [upright], [risks]

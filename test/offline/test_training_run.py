@@ -1,0 +1,90 @@
+import dataclasses
+
+import pytest
+import torch
+import yaml
+from synthetic_drives import write_drives, write_small_model
+
+from rsd_model.checkpoints.weights import load_planner
+from rsd_offline.training.config import ConfigError, load_train_config
+from rsd_offline.training.run import TrainingRun
+from rsd_offline.training.trainer import learning_rate
+
+STEPS = 6
+
+
+@pytest.fixture
+def config(tmp_path):
+    model = write_small_model(tmp_path / "model.yaml")
+    values = {
+        "name": "test", "model": str(model), "batch_size": 2, "warmup": 2, "checkpoint_every": 2, "loader_workers": 0,
+        "validate_every": STEPS, "validation_batches": 1, "rounds": [{"name": "first", "steps": STEPS}],
+        "validation": {"episodes": 1},
+    }  # fmt: skip
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def run_in(out, config, monkeypatch, stop_after=None):
+    """Train on synthetic drives in `out`; `stop_after` steps the process 'dies'."""
+    torch.set_num_threads(1)
+    for name in ("first", "validation"):
+        if not (out / "data" / name).exists():
+            write_drives(out / "data" / name, 2)
+    settings = load_train_config(config)
+    stage = dataclasses.replace(settings.rounds[0], collect=settings.validation)
+    settings = dataclasses.replace(settings, rounds=(stage,))
+    run = TrainingRun(settings, out, torch.device("cpu"))
+    monkeypatch.setattr(run, "_collect", lambda *_: None)
+    optimise = run.trainer._optimise
+
+    def dying(batch):
+        if run.trainer.step == stop_after:
+            raise KeyboardInterrupt
+        return optimise(batch)
+
+    monkeypatch.setattr(run.trainer, "_optimise", dying)
+    return run.run()
+
+
+def test_a_run_that_was_killed_ends_with_the_very_weights_of_one_that_was_not(tmp_path, config, monkeypatch):
+    whole = load_planner(run_in(tmp_path / "whole", config, monkeypatch)).state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        run_in(tmp_path / "killed", config, monkeypatch, stop_after=5)
+    resumed = load_planner(run_in(tmp_path / "killed", config, monkeypatch)).state_dict()
+    assert whole.keys() == resumed.keys()
+    for key, value in whole.items():
+        torch.testing.assert_close(resumed[key], value, rtol=0, atol=0, msg=key)
+
+
+def test_training_changes_the_weights_and_scores_the_plan(tmp_path, config, monkeypatch):
+    weights = run_in(tmp_path / "run", config, monkeypatch)
+    assert (tmp_path / "run" / "validation.jsonl").read_text().count("plan_l2_3s") == 1
+    torch.manual_seed(0)
+    fresh = type(load_planner(weights))(load_planner(weights).config)
+    changed = [not torch.equal(a, b) for a, b in zip(fresh.parameters(), load_planner(weights).parameters(), strict=True)]
+    assert sum(changed) > len(changed) // 2
+
+
+def test_the_learning_rate_warms_up_and_ends_near_its_final_share(config):
+    settings = load_train_config(config)
+    assert learning_rate(0, settings) == pytest.approx(settings.learning_rate / 2)
+    assert learning_rate(STEPS, settings) == pytest.approx(settings.learning_rate * settings.final_rate)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batchsize": 3}, "batchsize: unknown key; allowed are"),
+        ({"batch_size": "many"}, "batch_size: expected int, found 'many'"),
+        ({"rounds": [{"name": "a"}]}, r"rounds\[0\].steps: missing"),
+        ({"ema": 2}, "ema: 2.0 is not in"),
+        ({"precision": "fp8"}, "'fp8' is none of"),
+    ],
+)
+def test_a_wrong_configuration_names_file_key_value_and_what_is_allowed(config, change, message):
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | change))
+    with pytest.raises(ConfigError, match=message) as error:
+        load_train_config(config)
+    assert str(config) in str(error.value)
