@@ -1,0 +1,84 @@
+"""Same episodes driven in one process and over DDS by three ROS 2 nodes: do the scores agree?
+
+    python benchmarks/over_dds.py --routes 10 --out out/over_dds.json
+
+In process the network gets the world state directly; over DDS it passes through images, odometry and route, and the
+command is derived from the route. Small differences steer into different traffic, so single drives may differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rsd_model.resources import config_path
+from rsd_offline.evaluation.drive import DriveConfig, drive_all, evaluation_episodes
+from rsd_ros.demo_processes import process_environment
+from rsd_world.render.weather import WEATHER_NAMES
+from rsd_world.scenarios import scenario_catalogue
+from rsd_world.world import Episode
+
+
+def drive_over_dds(episode: Episode, weights: Path, folder: Path) -> dict[str, Any]:
+    """One episode by the demo's processes; returns the world's closing report."""
+    options = {
+        "town": episode.town, "route": episode.route, "seed": episode.seed, "weather": episode.weather,
+        "scenario": episode.scenario or "", "vehicles": episode.vehicles, "pedestrians": episode.pedestrians,
+        "weights": weights, "out": folder,
+    }  # fmt: skip
+    words = [f"--{key}={value}" for key, value in options.items() if value != ""]
+    command = [sys.executable, "-m", "rsd_ros.demo", "--no-record", *words]
+    done = subprocess.run(command, env=process_environment(), capture_output=True, text=True, check=False)
+    reports = sorted(folder.glob("*/metrics.json"))
+    if not reports:
+        raise RuntimeError(f"the demo wrote no metrics.json (exit code {done.returncode}):\n{done.stderr[-2000:]}")
+    return json.loads(reports[-1].read_text())
+
+
+def main() -> None:
+    """Drive, compare, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--routes", type=int, default=10)
+    parser.add_argument("--town", default="birch")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--scenarios", action="store_true", help="one scenario a drive")
+    parser.add_argument("--weights", type=Path, default=None, help="default: the shipped nano weights")
+    parser.add_argument("--out", type=Path, default=Path("out/over_dds.json"))
+    options = parser.parse_args()
+    weights = options.weights or config_path("weights/nano.safetensors")
+    names = list(scenario_catalogue()) if options.scenarios else []
+    episodes = evaluation_episodes(options.town, options.routes, options.seed, names, list(WEATHER_NAMES))
+    inside = {r.episode: r for r in drive_all(DriveConfig(weights=str(weights)), episodes, workers=2)}
+    table = Table("route", "scenario", "weather", "in process", "over DDS", "real-time factor")
+    rows = []
+    for episode in episodes:
+        with tempfile.TemporaryDirectory() as folder:
+            outside = drive_over_dds(episode, weights, Path(folder))
+        score, factor = outside["world"]["score"]["driving_score"], outside["real_time_factor"]
+        own = inside[episode].score.driving_score
+        rows.append({"route": episode.route, "in_process": own, "over_dds": score, "real_time_factor": factor})
+        table.add_row(
+            str(episode.route), episode.scenario or "-", episode.weather, f"{own:.1f}", f"{score:.1f}", f"{factor:.2f}"
+        )
+    means = {key: sum(row[key] for row in rows) / len(rows) for key in ("in_process", "over_dds", "real_time_factor")}
+    table.add_row(
+        "mean", "", "", *(f"{means[key]:.1f}" for key in ("in_process", "over_dds")), f"{means['real_time_factor']:.2f}"
+    )
+    Console().print(table)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps({"machine": machine, "means": means, "routes": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
