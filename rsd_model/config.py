@@ -92,6 +92,7 @@ class BevConfig:
     spatial_points: int = 8  # sampling points a level, shared among the heights
     heights: int = 4  # reference heights a pillar
     feature_levels: int = 4  # pyramid levels that are attended
+    can_bus_query: bool = True  # speed, acceleration, turn rate and heading enter every cell's query; false: none does
     pyramid_kernel: int = 3  # of the pyramid's output convolutions; 3 as published, 1 is cheaper on a CPU
 
     def __post_init__(self) -> None:

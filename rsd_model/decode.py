@@ -75,14 +75,20 @@ def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().float().cpu().numpy().astype(np.float64)
 
 
+def _first_of_each(queries: Tensor) -> Tensor:
+    """(K,) bool: the best class of each query, where a query appears under several."""
+    _, first = np.unique(queries.cpu().numpy(), return_index=True)
+    keep = torch.zeros(len(queries), dtype=torch.bool)
+    keep[torch.from_numpy(first)] = True
+    return keep.to(queries.device)
+
+
 def decode_objects(
     outputs: dict[str, Tensor], config: ModelConfig, sample: int = 0, min_score: float = 0.1
 ) -> DetectedObjects:
     """Objects of one sample in base_link, one per query; risk is 0 where the network has no RiskHead."""
     raw = decode_raw_objects(outputs, config, sample)
-    seen: set[int] = set()
-    first = [seen.add(q) or True if q not in seen else False for q in raw.queries.tolist()]  # type: ignore[func-returns-value]
-    keep = torch.tensor(first, dtype=torch.bool, device=raw.scores.device) & (raw.scores >= min_score)
+    keep = _first_of_each(raw.queries) & (raw.scores >= min_score)
     boxes, queries = _array(raw.boxes[keep]), raw.queries[keep]
     futures = _array(raw.futures[keep]).reshape(len(boxes), config.motion.modes, config.motion.steps, 2)
     positions = boxes[:, None, None, :2] + futures.cumsum(2)

@@ -57,9 +57,7 @@ class BevEncoder(nn.Module):
         self.column_embedding = nn.Embedding(bev.columns, dims // 2)
         self.level_embedding = nn.Parameter(torch.randn(bev.feature_levels, dims))
         self.camera_embedding = nn.Parameter(torch.randn(config.cameras, dims))
-        self.can_bus_mlp = nn.Sequential(
-            nn.Linear(CAN_BUS_SIZE, dims // 2), nn.ReLU(), nn.Linear(dims // 2, dims), nn.ReLU(), nn.LayerNorm(dims)
-        )
+        self.can_bus_mlp = _can_bus_mlp(dims) if bev.can_bus_query else None
         self.layers = nn.ModuleList([EncoderLayer(config) for _ in range(bev.layers)])
         self._last_views: tuple[tuple[object, ...], PillarViews] | None = None
         nn.init.uniform_(self.row_embedding.weight)
@@ -81,7 +79,9 @@ class BevEncoder(nn.Module):
         """
         bev = self.config.bev
         batch, shape = len(can_bus), (bev.rows, bev.columns)
-        query = self.query_embedding.weight + self.can_bus_mlp(can_bus.to(self.level_embedding.dtype))[:, None]
+        query = self.query_embedding.weight.expand(batch, -1, -1)
+        if self.can_bus_mlp is not None:
+            query = query + self.can_bus_mlp(can_bus.to(query.dtype))[:, None]
         position = self._position()
         tokens, shapes = self._tokens(features)
         views = self._views(lidar2img.float(), image_size, camera_valid)
@@ -134,6 +134,12 @@ class BevEncoder(nn.Module):
         turned = turn_bev(cells, can_bus[:, DELTA_YAW_DEGREES], centre, cell).flatten(1, 2)
         # Quirk: with history, every layer attends the query of before layer 1 as the current frame.
         return torch.stack([turned, query], 1) if quirks.keep_initial_query else turned[:, None]
+
+
+def _can_bus_mlp(dims: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(CAN_BUS_SIZE, dims // 2), nn.ReLU(), nn.Linear(dims // 2, dims), nn.ReLU(), nn.LayerNorm(dims)
+    )
 
 
 def _same(first: tuple[object, ...], second: tuple[object, ...]) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +29,8 @@ class Mapped:
     """A checkpoint under our names, and what has no counterpart."""
 
     state: dict[str, Tensor]
-    unknown: list[str]  # entries of the checkpoint that the network lacks, under the checkpoint's names
+    unknown: list[str]  # entries of parts that the network has but without these, under the checkpoint's names
+    unused: list[str]  # entries of parts that are not taken from this source (classifier, other heads)
     missing: list[str]  # entries that the source should give and the checkpoint lacks, under our names
     misfits: list[str]  # entries of another shape: "key: shape, expected shape"
 
@@ -37,6 +39,7 @@ class Mapped:
         lines = [f"{len(self.state)} entries mapped"]
         for title, names in (
             ("in the checkpoint, not in the network", self.unknown),
+            ("in the checkpoint, of parts not taken from it", self.unused),
             ("in the network, not in the checkpoint", self.missing),
             ("of another shape", self.misfits),
         ):
@@ -54,7 +57,8 @@ def read_public_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"{path}: no such checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_types()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: holds objects besides tensors, which are not loaded for safety ({str(error).splitlines()[0]}). "
@@ -73,6 +77,14 @@ def read_public_checkpoint(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _numpy_types() -> list[object]:
+    """What numbers and arrays of numpy pickle to: mmcv writes some into `meta` and the optimiser's state."""
+    scalar, array = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+    dtypes = {type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "u1", "bool")}
+    named = [(scalar, "numpy.core.multiarray.scalar"), (array, "numpy.core.multiarray._reconstruct")]
+    return [*named, scalar, array, np.dtype, np.ndarray, *dtypes]
+
+
 def map_public_state(state: Mapping[str, Tensor], config: ModelConfig, source: str) -> Mapped:
     """Translate a public state dict to our names and check it against the network's shapes."""
     if source not in TABLES:
@@ -82,17 +94,19 @@ def map_public_state(state: Mapping[str, Tensor], config: ModelConfig, source: s
         shapes = {key: value.shape for key, value in Planner(config).state_dict().items()}
     expected = {key for key in shapes if rename(key, table) is not None}
     back = reverse(table)
-    found, unknown, misfits = {}, [], []
+    found, unknown, unused, misfits = {}, [], [], []
     for theirs, value in state.items():
         ours = rename(theirs, back)
-        if ours not in shapes:
+        if ours is None and source not in WHOLE:
+            unused.append(theirs)
+        elif ours not in shapes:
             unknown.append(theirs)
         elif shapes[ours] != value.shape:
             misfits.append(f"{theirs}: {tuple(value.shape)}, expected {tuple(shapes[ours])}")
             expected.discard(ours)
         else:
             found[ours] = value
-    return Mapped(found, sorted(unknown), sorted(expected - found.keys()), sorted(misfits))
+    return Mapped(found, sorted(unknown), sorted(unused), sorted(expected - found.keys()), sorted(misfits))
 
 
 def import_public(
@@ -100,12 +114,11 @@ def import_public(
 ) -> tuple[Planner, Mapped]:
     """A Planner with the weights of a public checkpoint; what the source does not give is initialised from `seed`.
 
-    Refuses, with WeightsError, a checkpoint that lacks entries its source should give or has some of another shape, and
-    a VAD checkpoint that holds entries of no use here, unless `allow_partial`.
+    Refuses, with WeightsError, a checkpoint that lacks entries its source should give, has some of another shape or
+    holds some that the network lacks (a deeper backbone, deformable convolutions), unless `allow_partial`.
     """
     mapped = map_public_state(read_public_checkpoint(path), config, source)
-    leftover = bool(mapped.missing or mapped.misfits or (source in WHOLE and mapped.unknown))
-    if leftover and not allow_partial:
+    if (mapped.missing or mapped.misfits or mapped.unknown) and not allow_partial:
         raise WeightsError(
             f"{path}: does not fit {config.name!r} as {source}; --allow-partial takes what fits.\n{mapped.describe()}"
         )

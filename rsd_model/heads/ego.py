@@ -55,7 +55,7 @@ class RouteContext(nn.Module):
         ego = self.config.ego
         if ego.status_size:
             status = query.new_zeros(len(bev), ego.status_size) if status is None else status
-            query = query + self.status_mlp(status.to(query.dtype) / self.status_scale)[:, None]
+            query = query + self.status_mlp(status[:, : ego.status_size].to(query.dtype) / self.status_scale)[:, None]
         if ego.route_points:
             route = self._sampled(route, query)
             query = query + self.route_mlp((route / self.extent).flatten(1))[:, None]

@@ -4,8 +4,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from typer.testing import CliRunner
 
 from rsd_model.checkpoints.public import (
@@ -78,7 +80,7 @@ def test_names_translate_both_ways():
 def test_import_and_export_give_back_the_same_bits(checkpoint, tmp_path):
     path, public = checkpoint
     model, mapped = import_public(path, SMALL, "vad")
-    assert (mapped.unknown, mapped.missing, mapped.misfits) == ([], [], [])
+    assert (mapped.unknown, mapped.unused, mapped.missing, mapped.misfits) == ([], [], [], [])
     assert export_public(model.state_dict(), SMALL, tmp_path / "back.pth") == []
     back = read_public_checkpoint(tmp_path / "back.pth")
     assert back.keys() == public.keys()
@@ -117,7 +119,7 @@ def test_bevformer_gives_backbone_pyramid_and_encoder(checkpoint, tmp_path):
     model, mapped = import_public(tmp_path / "bevformer.pth", SMALL, "bevformer")
     assert mapped.missing == []
     assert all(key.startswith(("backbone.", "neck.", "bev_encoder.")) for key in mapped.state)
-    assert any("cls_branches" in key for key in mapped.unknown)
+    assert any("cls_branches" in key for key in mapped.unused)
     key = "pts_bbox_head.transformer.encoder.layers.1.attentions.1.deformable_attention.value_proj.weight"
     assert torch.equal(model.bev_encoder.layers[1].spatial.sampler.value_proj.weight, public[key])
 
@@ -135,9 +137,21 @@ def test_torchvision_names_fill_the_backbone():
     }
     theirs["fc.weight"] = torch.zeros(1000, 2048)
     mapped = map_public_state(theirs, config, "torchvision")
-    assert mapped.unknown == ["fc.weight"]
-    assert mapped.missing == []
+    assert (mapped.unused, mapped.unknown, mapped.missing) == (["fc.weight"], [], [])
     assert len(mapped.state) == 318
+
+
+def test_backbone_with_more_than_ours_is_refused(checkpoint, tmp_path):
+    deformable = "img_backbone.layer3.0.conv2.conv_offset.weight"
+    torch.save({"state_dict": checkpoint[1] | {deformable: torch.zeros(1)}}, tmp_path / "dcn.pth")
+    with pytest.raises(WeightsError, match="conv_offset"):
+        import_public(tmp_path / "dcn.pth", SMALL, "bevformer")
+
+
+def test_numbers_of_numpy_in_the_meta_data_are_taken(checkpoint, tmp_path):
+    meta = {"lr": np.float64(2e-4), "mean": np.zeros(3), "epoch": np.int64(6)}
+    torch.save({"state_dict": checkpoint[1], "meta": meta}, tmp_path / "numbers.pth")
+    assert read_public_checkpoint(tmp_path / "numbers.pth").keys() == checkpoint[1].keys()
 
 
 class Payload:
@@ -164,8 +178,6 @@ def test_truncated_and_missing_checkpoints_are_told(checkpoint, tmp_path):
 
 
 def test_commands_convert_in_and_out(checkpoint, tmp_path):
-    import yaml
-
     path, public = checkpoint
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(_plain(SMALL.to_dict())))
     ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"

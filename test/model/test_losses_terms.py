@@ -18,8 +18,11 @@ from rsd_model.losses.plan_loss import (
 )
 from rsd_model.losses.planner_loss import PlannerLoss
 from rsd_model.losses.targets import PlannerTargets
+from rsd_model.network import risk_head_config
 
-NANO = load_model_config("nano")
+NANO = replace(load_model_config("nano"), risk_head={"map_resolution": 1.0})
+POINTS = NANO.map.points
+RISK_MAP = risk_head_config(NANO).map_shape
 STRAIGHT = torch.tensor([[[0.0, 2.0 * step] for step in range(1, 7)]])  # positions, 4 m/s ahead
 
 
@@ -29,13 +32,13 @@ def targets(**changes):
         "object_labels": [torch.tensor([7])],
         "object_futures": [torch.ones(1, 6, 2)],
         "object_future_masks": [torch.ones(1, 6)],
-        "map_points": [torch.stack([torch.linspace(-5, -5, 10), torch.linspace(-20, 20, 10)], -1)[None]],
+        "map_points": [torch.stack([torch.full((POINTS,), -5.0), torch.linspace(-20, 20, POINTS)], -1)[None]],
         "map_labels": [torch.tensor([1])],
         "ego_future": torch.full((1, 6, 2), 1.0),
         "ego_future_mask": torch.ones(1, 6),
         "command": torch.tensor([2]),
         "object_risks": [torch.tensor([0.8])],
-        "risk_map": torch.full((1, 60, 30), 0.25),
+        "risk_map": torch.full((1, *RISK_MAP), 0.25),
     }
     return PlannerTargets(**{**values, **changes})
 
@@ -46,18 +49,18 @@ def outputs(seed=0):
     def random(*shape):
         return torch.randn(*shape, generator=generator).requires_grad_()
 
-    points = random(2, 1, 24, 10, 2).sigmoid()
+    layers, queries, instances = 2, NANO.objects.queries, NANO.map.instances
     return {
-        "all_cls_scores": random(2, 1, 40, 9),
-        "all_bbox_preds": random(2, 1, 40, 10),
-        "all_traj_preds": random(1, 1, 40, 6, 12).expand(2, -1, -1, -1, -1),
-        "all_traj_cls_scores": random(1, 1, 40, 6).expand(2, -1, -1, -1),
-        "map_all_cls_scores": random(2, 1, 24, 6),
-        "map_all_pts_preds": points,
-        "map_all_bbox_preds": random(2, 1, 24, 4),
+        "all_cls_scores": random(layers, 1, queries, 9),
+        "all_bbox_preds": random(layers, 1, queries, 10),
+        "all_traj_preds": random(1, 1, queries, 6, 12).expand(layers, -1, -1, -1, -1),
+        "all_traj_cls_scores": random(1, 1, queries, 6).expand(layers, -1, -1, -1),
+        "map_all_cls_scores": random(layers, 1, instances, 6),
+        "map_all_pts_preds": random(layers, 1, instances, NANO.map.points, 2).sigmoid(),
+        "map_all_bbox_preds": random(layers, 1, instances, 4),
         "ego_fut_preds": random(1, 6, 6, 2),
-        "object_risk": random(1, 40).sigmoid(),
-        "risk_map": random(1, 60, 30).sigmoid(),
+        "object_risk": random(1, queries).sigmoid(),
+        "risk_map": random(1, *RISK_MAP).sigmoid(),
     }
 
 
@@ -157,7 +160,7 @@ def test_direction_constraint_is_the_angle_to_the_divider_either_way(reverse):
 def test_unknown_risk_and_masked_cells_train_nothing():
     out = outputs()
     unknown = targets(
-        object_risks=[torch.tensor([float("nan")])], risk_map_mask=torch.zeros(1, 60, 30, dtype=torch.bool)
+        object_risks=[torch.tensor([float("nan")])], risk_map_mask=torch.zeros(1, *RISK_MAP, dtype=torch.bool)
     )
     terms = PlannerLoss(NANO)(out, unknown)
     assert terms["loss_risk_object"] == 0
@@ -181,7 +184,7 @@ def test_sample_without_objects_and_map_trains_the_background():
         object_futures=[torch.zeros(0, 6, 2)],
         object_future_masks=[torch.zeros(0, 6)],
         object_risks=[torch.zeros(0)],
-        map_points=[torch.zeros(0, 10, 2)],
+        map_points=[torch.zeros(0, POINTS, 2)],
         map_labels=[torch.zeros(0, dtype=torch.long)],
     )
     terms = PlannerLoss(NANO)(outputs(), empty)
@@ -201,7 +204,7 @@ def test_object_of_no_size_is_not_regressed():
 
 
 def test_more_objects_than_queries_are_matched_as_far_as_queries_go():
-    count = 60
+    count = NANO.objects.queries + 20
     many = targets(
         object_boxes=[torch.rand(count, 9) + 0.5],
         object_labels=[torch.zeros(count, dtype=torch.long)],

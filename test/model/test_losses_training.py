@@ -8,12 +8,13 @@ import torch
 from rsd_model.config import BackboneConfig, load_model_config
 from rsd_model.losses.planner_loss import PlannerLoss
 from rsd_model.losses.targets import PlannerTargets
-from rsd_model.network import Planner, example_inputs
+from rsd_model.network import Planner, example_inputs, risk_head_config
 
 NANO = load_model_config("nano")
 SMALL = replace(
     NANO,
     dims=48,
+    heads=3,
     ffn_dims=64,
     image=replace(NANO.image, width=64, height=64),
     backbone=BackboneConfig("basic", (1, 1), (16, 32), 16, 3, (0, 1), -1, True),
@@ -28,7 +29,7 @@ def small_targets(config):
     boxes = torch.rand(2, 3, 9, generator=generator) + torch.tensor([2.0, 8.0, -1.0, 1.0, 3.0, 1.0, 0.0, 0.0, 3.0])
     lines = torch.stack([torch.zeros(config.map.points) - 4.0, torch.linspace(-20, 25, config.map.points)], -1)
     ahead = torch.tensor([0.1, 2.0]).expand(2, 6, 2)
-    rows, columns = 60, 30
+    rows, columns = risk_head_config(config).map_shape
     return PlannerTargets(
         object_boxes=list(boxes),
         object_labels=[torch.tensor([0, 7, 3]), torch.tensor([1, 1, 8])],

@@ -122,6 +122,20 @@ def test_route_and_status_are_ignored_where_they_are_off():
     assert torch.equal(plain, routed)
 
 
+def test_can_bus_reaches_the_bev_only_through_the_shift_where_its_query_is_off():
+    config = smaller_images(replace(NANO, bev=replace(NANO.bev, can_bus_query=False)))
+    model, inputs = Planner(config).eval(), example_inputs(config)
+    accelerating = inputs.can_bus.clone()
+    accelerating[:, 7:16] = 3.0
+    with torch.inference_mode():
+        history = model.encode(inputs)
+        plain = model.encode(replace(inputs, prev_bev=history))
+        same = model.encode(replace(inputs, prev_bev=history, can_bus=accelerating))
+        moved = model.encode(replace(inputs, prev_bev=history, can_bus=inputs.can_bus + 1.0))
+    assert torch.equal(plain, same)
+    assert not torch.equal(plain, moved)
+
+
 def test_folded_batch_norm_computes_the_same():
     torch.manual_seed(0)
     model = Planner(NANO)
