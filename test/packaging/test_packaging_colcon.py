@@ -42,12 +42,10 @@ def workspace(tmp_path_factory) -> Path:
     return workspace
 
 
-@pytest.mark.timeout(300)
 def test_one_package_is_built(workspace):
     assert [path.name for path in (workspace / "install").iterdir() if path.is_dir()] == ["rsd"]
 
 
-@pytest.mark.timeout(300)
 def test_messages_and_packages_are_imported_from_the_install_space(workspace):
     shell = f"source install/setup.bash && {sys.executable} -c '{PROBE}'"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -60,7 +58,6 @@ def test_messages_and_packages_are_imported_from_the_install_space(workspace):
     assert result.stdout.count(install) == 4
 
 
-@pytest.mark.timeout(300)
 def test_launch_files_and_configuration_are_installed(workspace):
     share = workspace / "install" / "rsd" / "share" / "rsd"
     for folder in ("config", "launch"):
@@ -72,7 +69,6 @@ def test_launch_files_and_configuration_are_installed(workspace):
         assert {path for path in ours if not (share / path).exists()} == set()
 
 
-@pytest.mark.timeout(300)
 def test_every_node_is_a_program_of_the_package(workspace):
     nodes = {path.stem for path in (ROOT / "rsd_ros").glob("*_node.py")}
     programs = workspace / "install" / "rsd" / "lib" / "rsd"
