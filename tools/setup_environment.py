@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+import tomllib
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -87,9 +88,10 @@ class Stamp:
 
 
 def inputs_hash(ros: str) -> str:
-    """What decides which packages are installed."""
-    files = ("pyproject.toml", "setup.py", f"requirements/ros-{ros}.txt")
-    return hashlib.sha256(b"\0".join((ROOT / name).read_bytes() for name in files)).hexdigest()
+    """What decides which packages are installed; settings of ruff or pytest in pyproject.toml do not."""
+    project = json.dumps(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"])
+    pins = [(ROOT / name).read_text() for name in ("setup.py", f"requirements/ros-{ros}.txt")]
+    return hashlib.sha256("\0".join([project, *pins]).encode()).hexdigest()
 
 
 def step(name: str, action: Callable[..., None], *arguments: object) -> None:
