@@ -29,7 +29,7 @@ setup(
         "ros-kilted": pins("kilted"),
         "opendrive": ["carla>=0.9.15"],
         "towns": ["scenariogeneration", "pyclothoids"],
-        "labels": ["openai", "pyarrow", "pillow"],
+        "labels": ["openai", "pyarrow"],
         "vlm": ["transformers", "accelerate"],
         "cluster": ["ray"],
         "train": ["tensorboard"],

@@ -23,7 +23,7 @@ ROS_PACKAGE = re.compile(
     r"rclpy|launch\w*|\w+_msgs|\w+_interfaces|rosidl_\w+|message_filters|cv_bridge|tf2_ros|tf_transformations|ament_\w+"
 )
 OPTIONAL = {"triton", "carla", "scenariogeneration", "pyclothoids"}  # CUDA torch brings triton; the others are extras
-MODULE_OF = {"opencv-python-headless": "cv2", "pyyaml": "yaml", "mcap-ros2-support": "mcap_ros2"}
+MODULE_OF = {"pillow": "PIL", "opencv-python-headless": "cv2", "pyyaml": "yaml", "mcap-ros2-support": "mcap_ros2"}
 
 
 def imports(path: Path, top_level_only: bool) -> set[str]:
