@@ -1,5 +1,7 @@
 """The label store: Parquet shards with one row per (frame, object) and one per frame, whoever the teacher was.
 
+A teacher that was asked leaves two more: `audit` (what was asked, what came back, what it cost) and `maps` (dense risk).
+
 A privileged teacher of the embedded world and a vision-language model write the same columns, so training reads either.
 An object that the teacher did not judge has `valid` false and a null risk: unknown, never zero.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,41 @@ FRAME_SCHEMA = pa.schema(
         ("answers", pa.list_(pa.string())),  # raw answers of the teacher
     ]
 )
+AUDIT_SCHEMA = pa.schema(
+    [
+        ("frame_id", pa.string()),
+        ("status", pa.string()),  # ok, gated = samples disagree too much, failed = nothing usable; then no object is valid
+        ("failure", pa.string()),  # why it failed
+        ("town", pa.string()),
+        ("weather", pa.string()),
+        ("time_of_day", pa.string()),
+        ("ego_speed", pa.float32()),
+        ("luminance", pa.float32()),  # mean of the images, 0 .. 255, null = not looked at
+        ("brightened", pa.bool_()),
+        ("asked", pa.int32()),  # objects put before the teacher
+        ("samples", pa.int32()),  # usable answers
+        ("omitted_first", pa.int32()),  # object judgements missing from first answers, over all samples
+        ("omitted", pa.int32()),  # the same after asking again
+        ("faults", pa.list_(pa.string())),  # reason:count of answers and entries that could not be used
+        ("sample_risks", pa.string()),  # JSON: one {object id: risk} per sample
+        ("diff_risk", pa.float32()),  # mean over pairs of samples, null = one sample
+        ("requests", pa.int32()),
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
+    ]
+)
+MAPS_SCHEMA = pa.schema(
+    [
+        ("frame_id", pa.string()),
+        ("rows", pa.int32()),  # along y
+        ("columns", pa.int32()),  # along x
+        ("resolution", pa.float32()),  # m per cell
+        ("origin_x", pa.float32()),  # m, base_link, corner of cell (0, 0)
+        ("origin_y", pa.float32()),
+        ("values", pa.binary()),  # rows x columns uint8: risk * 254, 255 = not judged
+    ]
+)
+SCHEMAS = {"objects": OBJECT_SCHEMA, "audit": AUDIT_SCHEMA, "maps": MAPS_SCHEMA, "frames": FRAME_SCHEMA}
 
 
 class LabelStoreError(ValueError):
@@ -95,25 +132,77 @@ class FrameLabel:
     answers: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class FrameAudit:
+    """How one frame's labels came about; columns as in AUDIT_SCHEMA."""
+
+    frame_id: str
+    status: str = "ok"
+    failure: str = ""
+    town: str = ""
+    weather: str = ""
+    time_of_day: str = ""
+    ego_speed: float | None = None
+    luminance: float | None = None
+    brightened: bool = False
+    asked: int = 0
+    samples: int = 0
+    omitted_first: int = 0
+    omitted: int = 0
+    faults: tuple[str, ...] = ()
+    sample_risks: str = "[]"
+    diff_risk: float | None = None
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class RiskMapRow:
+    """A dense risk map; columns as in MAPS_SCHEMA."""
+
+    frame_id: str
+    rows: int
+    columns: int
+    resolution: float
+    origin_x: float
+    origin_y: float
+    values: bytes
+
+
 def write_shard(
-    folder: Path, name: str, frames: Iterable[FrameLabel], objects: Iterable[ObjectLabel], teacher: dict[str, str]
+    folder: Path,
+    name: str,
+    frames: Iterable[FrameLabel],
+    objects: Iterable[ObjectLabel],
+    teacher: dict[str, str],
+    audit: Iterable[FrameAudit] = (),
+    maps: Iterable[RiskMapRow] = (),
 ) -> None:
-    """Write `<name>.objects.parquet` and `<name>.frames.parquet` into `folder`, each replaced as a whole.
+    """Write `<name>.<kind>.parquet` into `folder` for each kind that has rows, each file replaced as a whole.
 
     `teacher` names who judged (model, prompt_hash, parameters ...); it goes into the file metadata.
     The frames file is written last: a shard counts as done when it exists.
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"rsd.schema_version": str(SCHEMA_VERSION), **{f"rsd.teacher.{k}": v for k, v in teacher.items()}}
-    for kind, schema, rows in (("objects", OBJECT_SCHEMA, objects), ("frames", FRAME_SCHEMA, frames)):
-        table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema.with_metadata(metadata))
+    given = {"objects": objects, "audit": audit, "maps": maps, "frames": frames}
+    for kind, schema in SCHEMAS.items():
+        rows = [vars(row) for row in given[kind]]
+        if not rows and kind in ("audit", "maps"):
+            continue
+        table = pa.Table.from_pylist(rows, schema=schema.with_metadata(metadata))
         partial = folder / f".{name}.{kind}.partial"
-        pq.write_table(table, partial, compression="zstd")
+        try:
+            pq.write_table(table, partial, compression="zstd")
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
         os.replace(partial, folder / f"{name}.{kind}.parquet")
 
 
 def read_table(folder: Path, kind: str) -> pa.Table:
-    """All shards of one kind (`objects` or `frames`) of a store as one table.
+    """All shards of one kind (a name of SCHEMAS) of a store as one table.
 
     Raises LabelStoreError when there is none or a shard has another schema version.
     """
@@ -145,3 +234,13 @@ def read_judged(folder: Path) -> dict[str, str]:
     """Frame id -> what the teacher judged there (`all` or `objects`)."""
     table = read_table(folder, "frames")
     return dict(zip(table.column("frame_id").to_pylist(), table.column("judged").to_pylist(), strict=True))
+
+
+def shard_teacher(folder: Path, name: str) -> dict[str, str] | None:
+    """Who judged a finished shard, as given to `write_shard`; None where the shard is not finished."""
+    path = folder / f"{name}.frames.parquet"
+    if not path.is_file():
+        return None
+    metadata = pq.read_schema(path).metadata or {}
+    start = "rsd.teacher."
+    return {k.decode().removeprefix(start): v.decode() for k, v in metadata.items() if k.decode().startswith(start)}

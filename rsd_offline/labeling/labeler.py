@@ -1,0 +1,258 @@
+"""One frame from image to label: ground it, ask N times, ask again for what was left out, weigh, lift."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+
+from rsd_offline.datasets.frames import FrameSource, FrameSourceError, KeyFrame
+from rsd_offline.labeling.answer_cache import Answer
+from rsd_offline.labeling.answers import Judgement, UnusableAnswer, parse_action, parse_risk
+from rsd_offline.labeling.asking import Asker
+from rsd_offline.labeling.consistency import label_weight, mean_diff_risk, mean_kendall_tau
+from rsd_offline.labeling.detection import Detector, ground_detections
+from rsd_offline.labeling.grounding import GroundedObject, GroundingConfig, ground_annotations
+from rsd_offline.labeling.lift import MapConfig, dense_map
+from rsd_offline.labeling.pictures import PictureConfig, front_camera
+from rsd_offline.labeling.prompts import TASKS, Prompt, load_prompt
+from rsd_offline.labeling.questions import Question, Scene, action_question, make_pictures, risk_question
+from rsd_offline.labeling.store import FrameAudit, FrameLabel, ObjectLabel, RiskMapRow
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """How frames are put before a teacher, and when its labels count."""
+
+    prompts: str = "general"  # family among `prompts.families()`, or a folder
+    tasks: tuple[str, ...] = TASKS
+    view: str = ""  # front | montage for the risk task; empty = as the prompt says
+    samples: int = 3  # answers to the risk question per frame
+    reasks: int = 1  # times that omitted objects are asked for again, per sample
+    attempts: int = 3  # times that a question is asked whose answers cannot be used
+    red_line: bool = False  # draw the ego's future; it biases the teacher (arXiv 2608.01755)
+    max_diff_risk: float = 0.35  # frames whose samples disagree more are gated
+    judged: str = "objects"  # `all`: places without objects count as judged too, and as safe
+    grounding: GroundingConfig = field(default_factory=GroundingConfig)
+    pictures: PictureConfig = field(default_factory=PictureConfig)
+    risk_map: MapConfig = field(default_factory=MapConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "attempts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        unknown = set(self.tasks) - set(TASKS)
+        if unknown or not self.tasks:
+            raise ValueError(f"tasks are {self.tasks}, choose among {', '.join(TASKS)}")
+        if self.judged not in ("objects", "all"):
+            raise ValueError(f"judged is {self.judged!r}, expected objects or all")
+
+    def load_prompts(self) -> dict[str, Prompt]:
+        """The prompt of each task, with the view that was asked for."""
+        prompts = {task: load_prompt(self.prompts, task) for task in self.tasks}
+        if self.view and "risk" in prompts:
+            prompts["risk"] = replace(prompts["risk"], view=self.view)
+        return prompts
+
+
+@dataclass(frozen=True)
+class FrameLabels:
+    """All rows of one frame."""
+
+    frame: FrameLabel
+    objects: list[ObjectLabel]
+    audit: FrameAudit
+    risk_map: RiskMapRow
+
+
+@dataclass
+class _Tally:
+    """What the questions of one frame came to."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    omitted_first: int = 0
+    omitted: int = 0
+    faults: Counter = field(default_factory=Counter)
+    answers: list[str] = field(default_factory=list)
+
+    def add(self, answer: Answer) -> None:
+        self.requests += 1
+        self.prompt_tokens += answer.prompt_tokens
+        self.completion_tokens += answer.completion_tokens
+        self.answers.append(answer.text or f"refused: {answer.refusal}")
+
+
+class FrameLabeler:
+    """Labels single frames; many may be under way at once."""
+
+    def __init__(
+        self, source: FrameSource, asker: Asker, config: LabelConfig, executor: Executor, detector: Detector | None = None
+    ) -> None:
+        self._source, self._asker, self.config = source, asker, config
+        self._executor, self._detector, self._reading = executor, detector, threading.Lock()
+        self._prompts = config.load_prompts()
+
+    async def label(self, index: int) -> FrameLabels:
+        """All labels of frame `index`. A frame that cannot be read or judged is labelled as failed, with the reason."""
+        try:
+            scene = await asyncio.get_running_loop().run_in_executor(self._executor, self.prepare, index)
+        except FrameSourceError as error:
+            frame_id, reason = self._source.frame_id(index), f"unreadable: {error}"
+            audit = FrameAudit(frame_id, status="failed", failure=reason[:300])
+            empty = dense_map(frame_id, np.zeros((0, 7)), np.zeros(0), self.config.risk_map, False)
+            return FrameLabels(FrameLabel(frame_id), [], audit, empty)
+        tally = _Tally()
+        jobs = [self._risk_sample(scene, sample, tally) for sample in range(self._samples(scene))]
+        asked = await asyncio.gather(*jobs, self._actions(scene, tally), return_exceptions=True)
+        for result in asked:
+            if isinstance(result, BaseException):
+                raise result
+        *samples, actions = asked
+        return self._labels(scene, [s for s in samples if s], actions, tally)
+
+    def prepare(self, index: int) -> Scene:
+        """Read, ground and picture a frame. Raises FrameSourceError."""
+        with self._reading:
+            frame = self._source.frame(index)
+        objects = self._ground(frame)
+        if not self._asker.teacher.looks:
+            return Scene(frame, tuple(objects), {})
+        pictures, measured, dark = make_pictures(
+            frame, objects, self._prompts, self.config.pictures, self.config.red_line
+        )
+        return Scene(frame, tuple(objects), pictures, measured, dark)
+
+    def _ground(self, frame: KeyFrame) -> list[GroundedObject]:
+        config = self.config.grounding
+        prompt = self._prompts.get("risk")
+        if prompt is not None and prompt.view == "front" and not config.cameras:
+            config = replace(config, cameras=(frame.rig.names[front_camera(frame.rig)],))
+        if self._detector is not None:
+            return ground_detections(frame, self._detector, config)
+        if frame.objects is None:
+            raise FrameSourceError(f"{frame.frame_id} has no annotations: give a detector (--detector)")
+        return ground_annotations(frame, config)
+
+    def _samples(self, scene: Scene) -> int:
+        if "risk" not in self._prompts or not scene.objects:
+            return 0
+        return self.config.samples if self._asker.teacher.samples else 1
+
+    async def _risk_sample(self, scene: Scene, sample: int, tally: _Tally) -> dict[int, Judgement]:
+        """One sample: ask, ask again for what was left out. Empty where no answer could be used."""
+        found: dict[int, Judgement] = {}
+        missing: tuple[int, ...] | None = None  # None = not asked yet
+        for _ in range(1 + self.config.reasks):
+            question = risk_question(scene, self._prompts["risk"], sample, only=missing)
+            omitted = await self._judge(question, found, tally)
+            if omitted is None:  # no usable answer: nothing is known of what it would have left out
+                break
+            if missing is None:
+                tally.omitted_first += len(omitted)
+            missing = omitted
+            if not missing:
+                break
+        tally.omitted += len(missing or ())
+        return found
+
+    async def _judge(self, question: Question, found: dict[int, Judgement], tally: _Tally) -> tuple[int, ...] | None:
+        """Add what an answer says to `found`; returns the numbers it left out, None where no answer could be used."""
+        for attempt in range(self.config.attempts):
+            answer = await self._asker.ask(replace(question, attempt=attempt))
+            tally.add(answer)
+            if answer.refusal:
+                tally.faults[answer.refusal] += 1
+                break
+            try:
+                parsed = parse_risk(answer.text, question.numbers, answer.finish_reason == "length")
+            except UnusableAnswer as error:
+                tally.faults[error.reason] += 1
+                continue
+            tally.faults.update(parsed.faults)
+            found.update(parsed.judgements)
+            return parsed.omitted
+        return None
+
+    async def _actions(self, scene: Scene, tally: _Tally) -> dict[str, str]:
+        """VLM-AD's answers; empty where none could be used."""
+        if "action" not in self._prompts:
+            return {}
+        for attempt in range(self.config.attempts):
+            answer = await self._asker.ask(action_question(scene, self._prompts["action"], attempt=attempt))
+            tally.add(answer)
+            if answer.refusal:
+                tally.faults[f"action_{answer.refusal}"] += 1
+                break
+            try:
+                return parse_action(answer.text, answer.finish_reason == "length")
+            except UnusableAnswer as error:
+                tally.faults[f"action_{error.reason}"] += 1
+        return {}
+
+    def _labels(
+        self, scene: Scene, samples: list[dict[int, Judgement]], actions: dict[str, str], tally: _Tally
+    ) -> FrameLabels:
+        frame = scene.frame
+        risks = [{n: j.risk for n, j in sample.items()} for sample in samples]
+        disagreement = mean_diff_risk(risks)
+        status, failure = "ok", ""
+        if scene.objects and "risk" in self._prompts and not samples:
+            status, failure = "failed", ", ".join(sorted(tally.faults))
+        elif disagreement is not None and disagreement > self.config.max_diff_risk:
+            status = "gated"
+        objects = self._object_labels(scene, samples, disagreement, usable=status == "ok")
+        by_id = [{scene.objects[n - 1].object_id: r for n, r in sample.items()} for sample in risks]
+        audit = FrameAudit(
+            frame.frame_id, status, failure, frame.town, frame.weather, frame.time_of_day, frame.ego_speed,
+            scene.luminance, scene.brightened, len(scene.objects), len(samples), tally.omitted_first, tally.omitted,
+            tuple(f"{k}:{n}" for k, n in sorted(tally.faults.items())), json.dumps(by_id), disagreement,
+            tally.requests, tally.prompt_tokens, tally.completion_tokens,
+        )  # fmt: skip
+        label = FrameLabel(
+            frame.frame_id, judged=self.config.judged if status == "ok" else "objects", **actions,
+            kendall_tau=mean_kendall_tau(risks), answers=tuple(tally.answers),
+        )  # fmt: skip
+        boxes = np.array([o.box for o in objects if o.box is not None], float).reshape(-1, 7)
+        known = np.array([np.nan if o.risk is None else o.risk for o in objects if o.box is not None])
+        risk_map = dense_map(frame.frame_id, boxes, known, self.config.risk_map, label.judged == "all")
+        return FrameLabels(label, objects, audit, risk_map)
+
+    def _object_labels(
+        self, scene: Scene, samples: Sequence[dict[int, Judgement]], disagreement: float | None, usable: bool
+    ) -> list[ObjectLabel]:
+        wanted = self._samples(scene)
+        labels = []
+        for item in scene.objects:
+            judged = [sample[item.number] for sample in samples if item.number in sample]
+            risks = np.array([j.risk for j in judged])
+            valid = usable and len(judged) > 0
+            spread = float(risks.std()) if len(judged) > 1 else None
+            weight = label_weight(spread or 0.0, len(judged), wanted, disagreement, self.config.max_diff_risk)
+            middle = min(judged, key=lambda j: abs(j.risk - risks.mean())) if judged else None
+            labels.append(
+                ObjectLabel(
+                    scene.frame.frame_id, item.object_id, item.class_name,
+                    risk=float(risks.mean()) if valid else None, camera=scene.frame.rig.names[item.camera],
+                    image_box=item.image_box, box=item.box, spread=spread,
+                    crosses_ego_path=sum(j.crosses_ego_path for j in judged) * 2 > len(judged) if judged else None,
+                    cause=middle.cause if middle else "", valid=valid, samples=len(judged),
+                    weight=weight if valid else 0.0,
+                )
+            )  # fmt: skip
+        order = sorted((k for k, o in enumerate(labels) if o.valid), key=lambda k: -(labels[k].risk or 0.0))
+        for rank, k in enumerate(order, start=1):
+            labels[k] = replace(labels[k], rank=rank)
+        return labels
+
+
+def config_fields(config: LabelConfig) -> dict:
+    """The configuration as plain values, for a run's identity."""
+    return asdict(config)
