@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from rsd_model.checkpoints.weights import save_weights
+from rsd_model.checkpoints.weights import load_planner, save_weights
 from rsd_model.config import ModelConfig
 from rsd_model.losses.planner_loss import PlannerLoss
 from rsd_model.network import Planner
@@ -82,6 +82,12 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
         return True
+
+    def start_from(self, weights: Path) -> None:
+        """Take over trained weights before the first step; raises WeightsError when they are of another network."""
+        state = load_planner(weights, self.model_config).state_dict()
+        self.network.load_state_dict(state)
+        self.average.load_state_dict(state)
 
     def export(self, path: Path, about: dict[str, str]) -> None:
         """Write the averaged weights as safetensors."""
