@@ -159,21 +159,10 @@ def rows_of(
 def print_table(rows: list[dict], title: str) -> None:
     """The rows as a table."""
     table = Table(title=title)
-    columns = (
-        "case",
-        "pass",
-        "dtype",
-        "path",
-        "best",
-        "p50",
-        "p99",
-        "peak MB",
-        "speedup",
-        "floor ms",
-        "share of floor",
-    )
+    numbers = ("best", "p50", "p99", "peak MB", "speedup", "floor ms", "share of floor", "gather floor ms")
+    columns = ("case", "pass", "dtype", "path", *numbers)
     for column in columns:
-        table.add_column(column, justify="left" if column in columns[:4] else "right")
+        table.add_column(column, justify="right" if column in numbers else "left")
     for row in rows:
         cells = (row[column] for column in columns)
         table.add_row(*(f"{c:.3g}" if isinstance(c, float) else "-" if c is None else str(c) for c in cells))
