@@ -189,8 +189,8 @@ class LabelRun:
         results = await asyncio.gather(*tasks)
         labels = [r for r in results if isinstance(r, FrameLabels)]
         if len(labels) < len(self.shard_indices(shard)):
-            unforeseen = (AnswerPendingError, RunStoppedError, FrameLabels)
-            failed = next((r for r in results if not isinstance(r, unforeseen)), None)
+            expected = (AnswerPendingError, RunStoppedError, FrameLabels)
+            failed = next((r for r in results if not isinstance(r, expected)), None)
             if failed is not None:
                 raise failed
             return

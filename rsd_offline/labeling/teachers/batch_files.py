@@ -1,0 +1,104 @@
+"""Requests as files in the format of OpenAI's batch API, and results read back from such files.
+
+    <folder>/requests-00000.jsonl    to hand in; at most 50,000 requests or 190 MB a file
+    <folder>/results/*.jsonl         put the results here and run again
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from rsd_offline.labeling.answer_cache import Answer, AnswerCache
+from rsd_offline.labeling.questions import Question
+from rsd_offline.labeling.teachers.base import AnswerPendingError
+from rsd_offline.labeling.teachers.openai_server import ServerConfig, answer_of, request_body, server_identity
+
+MAX_REQUESTS, MAX_BYTES = 50_000, 190_000_000
+
+
+class BatchFiles:
+    """Writes every new question down once; its answer comes with a later run. Same identity as the server's."""
+
+    looks, samples, family = True, True, "general"
+
+    def __init__(self, folder: Path, config: ServerConfig) -> None:
+        self.folder, self.config = folder, config
+        self.identity = server_identity(config)
+        folder.mkdir(parents=True, exist_ok=True)
+        failed = {r["custom_id"] for r in _results(folder) if not _succeeded(r)}
+        succeeded = {r["custom_id"] for r in _results(folder) if _succeeded(r)}
+        written = [line["custom_id"] for path in self._files() for line in _lines(path)]
+        self._written = (set(written) - failed) | succeeded  # failed ones are handed in again
+        self.new = 0
+        self._file = None
+
+    async def ask(self, question: Question) -> Answer:
+        """Write the question down. Always raises AnswerPendingError."""
+        name = question.key(self.identity.fingerprint).hex()
+        if name not in self._written:
+            self._append(
+                {
+                    "custom_id": name, "method": "POST", "url": "/v1/chat/completions",
+                    "body": request_body(question, self.config),
+                }
+            )  # fmt: skip
+            self._written.add(name)
+            self.new += 1
+        raise AnswerPendingError(name)
+
+    async def close(self) -> None:
+        """Close the file that is being written."""
+        if self._file is not None:
+            self._file.close()
+
+    def _append(self, request: dict) -> None:
+        line = json.dumps(request) + "\n"
+        full = self._file is not None and (self._requests >= MAX_REQUESTS or self._file.tell() + len(line) > MAX_BYTES)
+        if self._file is None or full:
+            if self._file is not None:
+                self._file.close()
+            self._file = (self.folder / f"requests-{len(self._files()):05d}.jsonl").open("w")
+            self._requests = 0
+        self._file.write(line)
+        self._requests += 1
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("requests-*.jsonl"))
+
+
+def import_results(folder: Path, cache: AnswerCache) -> Counter:
+    """Put all results of `<folder>/results` into the cache; counts by outcome (answered, known, failed)."""
+    counts: Counter = Counter()
+    for result in _results(folder):
+        if not _succeeded(result):
+            counts["failed"] += 1
+            continue
+        key = bytes.fromhex(result["custom_id"])
+        if cache.get(key) is not None:
+            counts["known"] += 1
+            continue
+        cache.put(key, answer_of(result["response"]["body"]))
+        counts["answered"] += 1
+    return counts
+
+
+def _results(folder: Path) -> list[dict]:
+    return [line for path in sorted((folder / "results").glob("*.jsonl")) for line in _lines(path)]
+
+
+def _succeeded(result: dict) -> bool:
+    response = result.get("response") or {}
+    return response.get("status_code") == 200 and isinstance(response.get("body"), dict)
+
+
+def _lines(path: Path) -> list[dict]:
+    """The file's JSON lines; a last line that a kill cut off is left out."""
+    found = []
+    for line in path.read_text().splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return [line for line in found if isinstance(line, dict) and "custom_id" in line]
