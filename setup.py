@@ -27,7 +27,7 @@ setup(
     extras_require={
         "ros": pins("jazzy"),
         "ros-kilted": pins("kilted"),
-        "opendrive": ["carla>=0.9.15"],
+        "opendrive": ["carla>=0.9.15", "networkx"],
         "towns": ["scenariogeneration", "pyclothoids"],
         "labels": ["openai", "pyarrow"],
         "vlm": ["transformers", "accelerate"],
