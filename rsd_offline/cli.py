@@ -7,6 +7,8 @@ import typer
 from rsd_offline.commands.bench import bench_model_command
 from rsd_offline.commands.drive import drive
 from rsd_offline.commands.import_map import import_map
+from rsd_offline.commands.label import label
+from rsd_offline.commands.labels import labels_app
 from rsd_offline.commands.parity import parity
 from rsd_offline.commands.train import train
 from rsd_offline.commands.weights import export_weights, import_weights
@@ -27,6 +29,8 @@ bench_app.command("model")(bench_model_command)
 eval_app.command("closed-loop")(closed_loop)
 eval_app.command("drive")(drive)
 app.command("train")(train)
+app.command("label")(label)
+app.add_typer(labels_app, name="labels")
 app.command("import-map")(import_map)
 app.command("parity")(parity)
 app.command("import-weights")(import_weights)

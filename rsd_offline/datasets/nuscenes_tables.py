@@ -36,7 +36,9 @@ class NuscenesFrames:
             self._tables = NuScenes(version=self._version, dataroot=str(root), verbose=False)
         except (OSError, AssertionError, KeyError, ValueError) as error:
             raise FrameSourceError(f"the tables in {root}/{self._version} cannot be read: {error!r}") from error
-        self._places = [(scene, n, token) for scene in self._tables.scene for n, token in enumerate(self._samples(scene))]
+        self._places = [
+            (scene, n, token) for scene in self._tables.scene for n, token in enumerate(self._samples(scene))
+        ]
 
     def _samples(self, scene: dict) -> list[str]:
         tokens, token = [], scene["first_sample_token"]
@@ -90,7 +92,10 @@ class NuscenesFrames:
         sensors = [self._tables.get("calibrated_sensor", i["calibrated_sensor_token"]) for i in images]
         sizes = np.array([[int(i["width"]), int(i["height"])] for i in images])
         rig = CameraRig(
-            CAMERAS, np.array([s["camera_intrinsic"] for s in sensors], float), np.stack([_matrix(s) for s in sensors]), sizes
+            CAMERAS,
+            np.array([s["camera_intrinsic"] for s in sensors], float),
+            np.stack([_matrix(s) for s in sensors]),
+            sizes,
         )
         return rig, [Path(self._tables.dataroot) / i["filename"] for i in images]
 

@@ -43,7 +43,9 @@ class AnswerCache:
             self._own.execute(f"PRAGMA journal_mode={'TRUNCATE' if shared else 'WAL'}")
             self._own.execute("PRAGMA synchronous=NORMAL")
             self._own.execute("PRAGMA cache_size=-2048")
-            self._own.execute("CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+            self._own.execute(
+                "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+            )
         self._others = [
             sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60.0, check_same_thread=False)
             for path in sorted(folder.glob("*.sqlite"))
@@ -85,7 +87,9 @@ class _storage:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, sqlite3.OperationalError) and ("full" in str(error) or "disk I/O" in str(error)):
-            raise StorageFullError(errno.ENOSPC, f"the disk takes no more answers ({error})", str(self._path)) from error
+            raise StorageFullError(
+                errno.ENOSPC, f"the disk takes no more answers ({error})", str(self._path)
+            ) from error
 
 
 def _rows(database: sqlite3.Connection, statement: str, values: tuple) -> list[tuple]:

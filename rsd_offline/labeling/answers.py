@@ -44,7 +44,9 @@ class RiskAnswer:
 
     judgements: dict[int, Judgement]  # by the object's number
     omitted: tuple[int, ...]  # asked, without a usable judgement
-    faults: Counter = field(default_factory=Counter)  # invented_id, duplicate_id, nan_risk, risk_out_of_range, bad_entry
+    faults: Counter = field(
+        default_factory=Counter
+    )  # invented_id, duplicate_id, nan_risk, risk_out_of_range, bad_entry
 
 
 def parse_json(text: str, truncated: bool = False) -> dict:

@@ -98,7 +98,15 @@ def ground_detections(frame: KeyFrame, detector: Detector, config: GroundingConf
         position = (box[0], box[1]) if box is not None else (np.nan, np.nan)
         grounded.append(
             GroundedObject(
-                number, number, detection.class_name, camera, detection.box, position, 1.0, box=box, score=detection.score
+                number,
+                number,
+                detection.class_name,
+                camera,
+                detection.box,
+                position,
+                1.0,
+                box=box,
+                score=detection.score,
             )
         )
     return grounded

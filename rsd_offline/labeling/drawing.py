@@ -30,7 +30,12 @@ def risk_color(risk: float | None) -> tuple[int, int, int]:
 
 
 def draw_labels(
-    frame: KeyFrame, objects: Sequence[dict], label: dict, audit: dict | None, risk_map: dict | None, tile_width: int = 480
+    frame: KeyFrame,
+    objects: Sequence[dict],
+    label: dict,
+    audit: dict | None,
+    risk_map: dict | None,
+    tile_width: int = 480,
 ) -> np.ndarray:
     """RGB picture of one frame; `objects`, `label`, `audit` and `risk_map` are rows of the label store."""
     picture, tiles = compose(frame.load_images(), frame.rig, "montage", PictureConfig(tile_width=tile_width))
@@ -121,10 +126,14 @@ def _words(paper: np.ndarray, frame: KeyFrame, objects: Sequence[dict], label: d
         lines.append((words, risk_color(item["risk"])))
     unknown = sum(not o["valid"] for o in objects)
     lines += [(f"{unknown} objects without a valid label", FAINT)] if unknown else []
-    lines += [(f"now: {label['current_action']}", INK), (f"next: {label['future_action']}", INK)] if label["control"] else []
+    lines += (
+        [(f"now: {label['current_action']}", INK), (f"next: {label['future_action']}", INK)] if label["control"] else []
+    )
     lines += [(f"why: {label['reason']}", INK)] if label["control"] else []
     lines += [(f"{label['control']} / {label['turn']} / {label['lane']}", FAINT)] if label["control"] else []
     for number, (words, color) in enumerate(lines[:20]):
         fits = max(20, paper.shape[1] // 8)
         words = words if len(words) <= fits else words[: fits - 2] + ".."
-        cv2.putText(paper, words.encode("ascii", "replace").decode(), (0, 24 + 20 * number), FONT, 0.45, color, 1, cv2.LINE_AA)
+        cv2.putText(
+            paper, words.encode("ascii", "replace").decode(), (0, 24 + 20 * number), FONT, 0.45, color, 1, cv2.LINE_AA
+        )

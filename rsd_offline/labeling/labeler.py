@@ -94,7 +94,12 @@ class FrameLabeler:
     """Labels single frames; many may be under way at once."""
 
     def __init__(
-        self, source: FrameSource, asker: Asker, config: LabelConfig, executor: Executor, detector: Detector | None = None
+        self,
+        source: FrameSource,
+        asker: Asker,
+        config: LabelConfig,
+        executor: Executor,
+        detector: Detector | None = None,
     ) -> None:
         self._source, self._asker, self.config = source, asker, config
         self._executor, self._detector, self._reading = executor, detector, threading.Lock()

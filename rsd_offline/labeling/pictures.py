@@ -53,7 +53,9 @@ def brighten(image: np.ndarray, measured: float, target: float) -> np.ndarray:
     return cv2.cvtColor(cv2.merge((luma, red, blue)), cv2.COLOR_YCrCb2RGB)
 
 
-def compose(images: Sequence[np.ndarray], rig: CameraRig, view: str, config: PictureConfig) -> tuple[np.ndarray, list[Tile]]:
+def compose(
+    images: Sequence[np.ndarray], rig: CameraRig, view: str, config: PictureConfig
+) -> tuple[np.ndarray, list[Tile]]:
     """One RGB picture of a view (front | montage) and where each camera lies in it."""
     if view == "front":
         camera = front_camera(rig)
@@ -122,7 +124,9 @@ def draw_future(picture: np.ndarray, tiles: Sequence[Tile], rig: CameraRig, futu
     return True
 
 
-def caption(picture: np.ndarray, text: str, corner: tuple[int, int], color: tuple[int, int, int], scale: float = 0.4) -> None:
+def caption(
+    picture: np.ndarray, text: str, corner: tuple[int, int], color: tuple[int, int, int], scale: float = 0.4
+) -> None:
     """Small text on a black ground; `corner` is its upper left."""
     (width, height), base = cv2.getTextSize(text, FONT, scale, 1)
     x, y = corner
@@ -132,7 +136,9 @@ def caption(picture: np.ndarray, text: str, corner: tuple[int, int], color: tupl
 
 def encode(picture: np.ndarray, quality: int) -> bytes:
     """RGB picture to JPEG."""
-    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[
+        1
+    ].tobytes()
 
 
 def _resize(image: np.ndarray, scale: float) -> np.ndarray:

@@ -77,7 +77,11 @@ class Question:
 
 
 def make_pictures(
-    frame: KeyFrame, objects: Sequence[GroundedObject], prompts: dict[str, Prompt], config: PictureConfig, red_line: bool
+    frame: KeyFrame,
+    objects: Sequence[GroundedObject],
+    prompts: dict[str, Prompt],
+    config: PictureConfig,
+    red_line: bool,
 ) -> tuple[dict[str, Picture], float, bool]:
     """The picture of each task, the frame's measured luminance, and whether it was brightened."""
     images = frame.load_images()

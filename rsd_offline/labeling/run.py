@@ -62,7 +62,9 @@ def shard_name(number: int) -> str:
     return f"part-{number:05d}"
 
 
-def run_identity(source_name: str, teacher: Teacher, config: LabelConfig, shard_frames: int, detector: str = "") -> dict[str, str]:
+def run_identity(
+    source_name: str, teacher: Teacher, config: LabelConfig, shard_frames: int, detector: str = ""
+) -> dict[str, str]:
     """Everything that decides a run's labels, as file metadata; `run` is the hash of it all."""
     prompts = {task: prompt.hash for task, prompt in config.load_prompts().items()}
     identity = {

@@ -54,7 +54,10 @@ FRAME_SCHEMA = pa.schema(
 AUDIT_SCHEMA = pa.schema(
     [
         ("frame_id", pa.string()),
-        ("status", pa.string()),  # ok, gated = samples disagree too much, failed = nothing usable; then no object is valid
+        (
+            "status",
+            pa.string(),
+        ),  # ok, gated = samples disagree too much, failed = nothing usable; then no object is valid
         ("failure", pa.string()),  # why it failed
         ("town", pa.string()),
         ("weather", pa.string()),

@@ -1,13 +1,14 @@
 """Requests as files in the format of OpenAI's batch API, and results read back from such files.
 
-    <folder>/requests-00000.jsonl    to hand in; at most 50,000 requests or 190 MB a file
-    <folder>/results/*.jsonl         put the results here and run again
+<folder>/requests-00000.jsonl    to hand in; at most 50,000 requests or 190 MB a file
+<folder>/results/*.jsonl         put the results here and run again
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from rsd_offline.labeling.answer_cache import Answer, AnswerCache
@@ -27,10 +28,11 @@ class BatchFiles:
         self.folder, self.config = folder, config
         self.identity = server_identity(config)
         folder.mkdir(parents=True, exist_ok=True)
-        failed = {r["custom_id"] for r in _results(folder) if not _succeeded(r)}
-        succeeded = {r["custom_id"] for r in _results(folder) if _succeeded(r)}
-        written = [line["custom_id"] for path in self._files() for line in _lines(path)]
-        self._written = (set(written) - failed) | succeeded  # failed ones are handed in again
+        for path in self._files():
+            _drop_torn_line(path)
+        outcomes = {r["custom_id"]: _succeeded(r) for r in _results(folder)}
+        written = {line["custom_id"] for path in self._files() for line in _lines(path)}
+        self._written = {name for name in written if outcomes.get(name, True)}  # failed ones are handed in again
         self.new = 0
         self._file = None
 
@@ -84,8 +86,9 @@ def import_results(folder: Path, cache: AnswerCache) -> Counter:
     return counts
 
 
-def _results(folder: Path) -> list[dict]:
-    return [line for path in sorted((folder / "results").glob("*.jsonl")) for line in _lines(path)]
+def _results(folder: Path) -> Iterator[dict]:
+    for path in sorted((folder / "results").glob("*.jsonl")):
+        yield from _lines(path)
 
 
 def _succeeded(result: dict) -> bool:
@@ -93,12 +96,20 @@ def _succeeded(result: dict) -> bool:
     return response.get("status_code") == 200 and isinstance(response.get("body"), dict)
 
 
-def _lines(path: Path) -> list[dict]:
-    """The file's JSON lines; a last line that a kill cut off is left out."""
-    found = []
-    for line in path.read_text().splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return [line for line in found if isinstance(line, dict) and "custom_id" in line]
+def _lines(path: Path) -> Iterator[dict]:
+    """The file's JSON objects that have a name; lines that are none are left out."""
+    with path.open() as file:
+        for line in file:
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(value, dict) and "custom_id" in value:
+                yield value
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off a last line that a kill left half written: the file may be handed in as it is."""
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        path.write_bytes(data[: data.rfind(b"\n") + 1])

@@ -40,7 +40,9 @@ class LocalVLM:
         self._processor = AutoProcessor.from_pretrained(config.model)
         dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
         self._model = AutoModelForImageTextToText.from_pretrained(config.model, dtype=dtype).eval().to(device)
-        self.identity = TeacherIdentity(config.model, {"temperature": config.temperature, "max_tokens": config.max_tokens})
+        self.identity = TeacherIdentity(
+            config.model, {"temperature": config.temperature, "max_tokens": config.max_tokens}
+        )
         self._thread = ThreadPoolExecutor(1, "rsd-vlm")
 
     async def ask(self, question: Question) -> Answer:

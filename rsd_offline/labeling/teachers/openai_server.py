@@ -91,9 +91,7 @@ class OpenAIServer:
 
         self._openai, self.config = openai, config
         key = os.environ.get("OPENAI_API_KEY") or NO_KEY
-        self._client = openai.AsyncOpenAI(
-            api_key=key, base_url=config.base_url, max_retries=0, timeout=config.timeout
-        )
+        self._client = openai.AsyncOpenAI(api_key=key, base_url=config.base_url, max_retries=0, timeout=config.timeout)
         self.identity = server_identity(config)
 
     async def ask(self, question: Question) -> Answer:

@@ -1,0 +1,147 @@
+"""`rsd labels show|report`: look at a label store, and judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rsd_offline.datasets.frames import FrameSource
+
+labels_app = typer.Typer(help="Look at labels and judge them.", no_args_is_help=True)
+Dataset = Annotated[Path | None, typer.Option(help="where the dataset lies now; default: where it was labelled")]
+
+
+@labels_app.command("show")
+def show(
+    store: Annotated[Path, typer.Argument(help="label store", exists=True)],
+    frame: Annotated[str, typer.Argument(help="frame id, such as validation_00000/00012; empty = the riskiest")] = "",
+    out: Annotated[Path, typer.Option(help="picture to write")] = Path("labels.png"),
+    dataset: Dataset = None,
+) -> None:
+    """Draw a frame with its boxes, risks and causes, and its risk map from above."""
+    from rsd_offline.datasets.frames import FrameSourceError
+    from rsd_offline.labeling.report import read_store
+    from rsd_offline.labeling.store import LabelStoreError
+
+    try:
+        content = read_store(store)
+        source = _open(content.about, dataset)
+        frame = frame or _riskiest(content.objects)
+        picture = _Pictures(store, source).draw([frame], tile_width=640)[frame]
+    except (FrameSourceError, LabelStoreError, KeyError) as error:
+        typer.secho(f"rsd labels show: {error}", fg="red", err=True)
+        raise typer.Exit(2) from None
+    _write(out, picture)
+    typer.echo(f"{frame} -> {out}")
+
+
+@labels_app.command("report")
+def report(
+    store: Annotated[Path, typer.Argument(help="label store", exists=True)],
+    out: Annotated[Path, typer.Option(help="HTML page to write")] = Path("labels.html"),
+    against: Annotated[list[Path] | None, typer.Option(help="stores of other teachers over the same dataset")] = None,
+    pictures: Annotated[int, typer.Option(min=0, help="most and least certain frames to show")] = 20,
+    dataset: Dataset = None,
+) -> None:
+    """Write a page on how far the labels can be trusted."""
+    import json
+
+    from rsd_offline.datasets.frames import FrameSourceError
+    from rsd_offline.labeling.report import certain_frames, figures, read_store
+    from rsd_offline.labeling.report_page import render_page
+    from rsd_offline.labeling.store import LabelStoreError
+
+    try:
+        content = read_store(store)
+        others = {path.name: read_store(path) for path in against or []}
+        found = figures(content, others)
+        shown = {}
+        if pictures:
+            most, least = certain_frames(content, pictures)
+            drawn = _Pictures(store, _open(content.about, dataset)).jpegs([*most, *least])
+            shown = {"Most certain frames": most, "Least certain frames": least}
+            shown = {heading: [(f, drawn[f]) for f in ids if f in drawn] for heading, ids in shown.items()}
+    except (FrameSourceError, LabelStoreError) as error:
+        typer.secho(f"rsd labels report: {error}", fg="red", err=True)
+        raise typer.Exit(2) from None
+    out.write_text(render_page(found, shown))
+    out.with_suffix(".json").write_text(json.dumps(found, indent=1))
+    typer.echo(f"{out}, {out.with_suffix('.json')}")
+
+
+class _Pictures:
+    """Draws frames of a store."""
+
+    def __init__(self, store: Path, source: FrameSource) -> None:
+        self._store, self._source = store, source
+
+    def draw(self, frame_ids: Sequence[str], tile_width: int) -> dict[str, np.ndarray]:
+        """RGB pictures by frame id. Raises KeyError for a frame without labels, FrameSourceError for one without images."""
+        from rsd_offline.labeling.drawing import draw_labels
+
+        rows = {kind: self._rows(kind, frame_ids) for kind in ("frames", "audit", "maps", "objects")}
+        wanted, index = set(frame_ids), {}
+        for i in range(len(self._source)):
+            if self._source.frame_id(i) in wanted:
+                index[self._source.frame_id(i)] = i
+        drawn = {}
+        for name in frame_ids:
+            if name not in rows["frames"] or name not in index:
+                raise KeyError(f"frame {name} is not in the labels, or not in the dataset")
+            label, audit, risk_map = (rows[k].get(name, [None])[0] for k in ("frames", "audit", "maps"))
+            frame = self._source.frame(index[name])
+            drawn[name] = draw_labels(frame, rows["objects"].get(name, []), label, audit, risk_map, tile_width)
+        return drawn
+
+    def jpegs(self, frame_ids: Sequence[str]) -> dict[str, bytes]:
+        """Small JPEG pictures; frames whose images cannot be read are left out."""
+        from rsd_offline.datasets.frames import FrameSourceError
+        from rsd_offline.labeling.pictures import encode
+
+        found = {}
+        for name in frame_ids:
+            try:
+                found[name] = encode(self.draw([name], tile_width=360)[name], 75)
+            except (FrameSourceError, KeyError) as error:
+                typer.secho(f"no picture of {name}: {error}", fg="yellow", err=True)
+        return found
+
+    def _rows(self, kind: str, frame_ids: Sequence[str]) -> dict[str, list[dict]]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        from rsd_offline.labeling.store import read_table
+
+        table = read_table(self._store, kind)
+        found: dict[str, list[dict]] = {}
+        for row in table.filter(pc.is_in(table.column("frame_id"), pa.array(list(frame_ids)))).to_pylist():
+            found.setdefault(row["frame_id"], []).append(row)
+        return found
+
+
+def _open(about: dict, dataset: Path | None) -> FrameSource:
+    from rsd_offline.datasets.sources import open_frames
+
+    return open_frames(dataset or Path(about["path"]), about.get("kind", "auto"))
+
+
+def _riskiest(objects: dict[str, list]) -> str:
+    from rsd_offline.labeling.store import LabelStoreError
+
+    rated = [(r, f) for r, f in zip(objects["risk"], objects["frame_id"], strict=True) if r is not None]
+    if not rated:
+        raise LabelStoreError("no object of the store has a valid risk: name a frame to show")
+    return max(rated)[1]
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    import cv2
+
+    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"{path} cannot be written")

@@ -1,0 +1,69 @@
+"""The same labelling on many machines: Ray Data hands out shards; cache and result are those of a single machine.
+
+Every machine must see the dataset and the output folder under the same paths. A worker that dies has its shard done again
+by another, which finds the answers of the first one in the shared cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rsd_offline.datasets.frames import FrameSource
+from rsd_offline.labeling.labeler import LabelConfig
+from rsd_offline.labeling.run import LabelRun, RunConfig
+from rsd_offline.labeling.teachers.base import Teacher
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What a worker needs; the makers are called there, so that no connection or model travels."""
+
+    make_source: Callable[[], FrameSource]
+    make_teacher: Callable[[], Teacher]
+    out: Path
+    config: LabelConfig
+    run: RunConfig
+
+    def label(self, shard: int) -> dict:
+        """Label one shard; what happened as plain values."""
+        writer = f"{socket.gethostname()}-{os.getpid()}"
+        config = replace(self.run, shared_cache=True, writer=writer)
+        run = LabelRun(self.make_source(), self.out, self.make_teacher(), self.config, config)
+        progress = asyncio.run(run.run([shard]))
+        counts = progress.counts
+        return {
+            "shard": shard, "labelled": progress.labelled, "failed": progress.failed, "pending": progress.pending,
+            "stopped": progress.stopped or "", "answers": counts.answers, "cached": counts.cached,
+            "prompt_tokens": counts.prompt_tokens, "completion_tokens": counts.completion_tokens, "cost": progress.cost,
+        }  # fmt: skip
+
+
+def label_with_ray(job: ShardJob, shards: list[int], workers: int, address: str | None = None) -> list[dict]:
+    """Label shards on a Ray cluster (`address`), or on one started here; a summary per shard.
+
+    `workers` tasks run at once and share the concurrency of `job.run`; shards share its budget evenly.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError("labelling across machines needs ray: pip install '.[cluster]'") from error
+    if not shards:
+        return []
+    budget = None if job.run.budget is None else job.run.budget / len(shards)
+    share = replace(job.run, concurrency=max(1, job.run.concurrency // workers), budget=budget)
+    job = replace(job, run=share)
+    own = not ray.is_initialized()
+    if own:
+        ray.init(address=address, num_cpus=None if address else workers, include_dashboard=False, log_to_driver=False)
+    try:
+        rows = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
+        done = rows.map(lambda row: job.label(row["shard"]), concurrency=workers, max_retries=5, retry_exceptions=False)
+        return sorted(done.take_all(), key=lambda row: row["shard"])
+    finally:
+        if own:
+            ray.shutdown()

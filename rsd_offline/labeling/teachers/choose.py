@@ -1,0 +1,49 @@
+"""Making the teacher that a command names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rsd_offline.labeling.teachers.base import Teacher
+from rsd_offline.labeling.teachers.controls import CONTROLS, ControlTeacher, Dial
+
+TEACHERS = ("server", "local", "batch", *CONTROLS)
+
+
+@dataclass(frozen=True)
+class TeacherOptions:
+    """What the command line says of the teacher."""
+
+    kind: str
+    model: str
+    base_url: str | None
+    temperature: float
+    structure: str
+    timeout: float
+    batch_folder: Path
+    recorded: Path  # labels of the embedded world's own teacher
+    dial: tuple[float, float, float]  # omissions, misranking, inventions
+
+
+def make_teacher(options: TeacherOptions) -> Teacher:
+    """The teacher; raises ValueError for one that does not exist or that lacks a model."""
+    if options.kind in CONTROLS:
+        recorded = options.recorded if options.kind == "privileged" else None
+        return ControlTeacher(options.kind, Dial(*options.dial), recorded)
+    if options.kind not in TEACHERS:
+        raise ValueError(f"teacher {options.kind!r} is unknown; choose among {', '.join(TEACHERS)}")
+    if options.kind == "local":
+        from rsd_offline.labeling.teachers.local_vlm import DEFAULT_MODEL, LocalConfig, LocalVLM
+
+        return LocalVLM(LocalConfig(options.model or DEFAULT_MODEL, temperature=options.temperature))
+    from rsd_offline.labeling.teachers.openai_server import OpenAIServer, ServerConfig
+
+    if not options.model:
+        raise ValueError(f"teacher {options.kind} needs --model, the name that the server knows it by")
+    config = ServerConfig(options.model, options.base_url, options.temperature, options.structure, options.timeout)
+    if options.kind == "server":
+        return OpenAIServer(config)
+    from rsd_offline.labeling.teachers.batch_files import BatchFiles
+
+    return BatchFiles(options.batch_folder, config)
