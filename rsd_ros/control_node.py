@@ -91,7 +91,7 @@ class ControlNode(Node):
         self._answered: int | None = None  # ns, stamp of the last tick answered
         self._heard, self._heard_at = 0, 0.0  # last odometry: ns of ROS time, s monotonic
         self._stopped_at = 0.0
-        self.sent = self.skipped = 0
+        self.sent = self.skipped = self.timeouts = 0  # commands, ticks overtaken by the next, plans waited for in vain
         self._wire()
 
     def _wire(self) -> None:
@@ -179,6 +179,7 @@ class ControlNode(Node):
     def _on_timer(self) -> None:
         if self._pending is not None and time.monotonic() >= self._pending.until:
             self._waiting_pays = False
+            self.timeouts += 1
             self._answer(self._pending)
         self._watch_odometry(self.get_clock().now().nanoseconds)
 
@@ -208,7 +209,8 @@ class ControlNode(Node):
             control, speed, level, sentence = FULL_BRAKE, 0.0, ERROR, f"{problem}: full braking"
         self._send(control, speed, tick.message_stamp)
         age = f"{(tick.stamp - self.plan.stamp) / NANOSECONDS:.3f}" if self.plan else "none"
-        self.diagnostics.set("control", level, sentence, sent=self.sent, plan_age=age, ticks_skipped=self.skipped)
+        counts = {"sent": self.sent, "ticks_skipped": self.skipped, "plans_missed": self.timeouts}
+        self.diagnostics.set("control", level, sentence, plan_age=age, **counts)
 
     def _follow(self, tick: Tick) -> tuple[VehicleControl, float]:
         """Control and target speed in m/s for this tick."""

@@ -144,6 +144,7 @@ class PlanningCycle:
 
     def _report(self, instant: Instant, stages: dict[str, float], total: float) -> None:
         self.plans += 1
+        self._diagnostics.set("time", OK, "time runs forward")
         problems = list(instant.problems)
         state = PlannerStatus.STATE_DEGRADED if problems else PlannerStatus.STATE_OK
         level, sentence = (WARN, "; ".join(problems)) if problems else (OK, "plans from all cameras")
@@ -160,6 +161,11 @@ class PlanningCycle:
     def watch(self) -> None:
         """Send a stop where images or plans have stopped coming; called often from the executor's thread."""
         now = self._now()
+        if not now:
+            self._diagnostics.set(
+                "time", WARN, "use_sim_time is set and no /clock has come; start the simulator or the bag"
+            )
+            return
         with self._lock:
             if now < self._alive or not self._alive:
                 self._alive = self._since = now  # simulation time has just begun, or again

@@ -105,7 +105,8 @@ class RouteTracker:
     def set_commands(self, positions: np.ndarray, commands: np.ndarray) -> None:
         """Commands (P,) at `positions` (P, 2) m, map, in driving order; each holds until the next position.
 
-        Positions that are not on this route are left out; with none left the commands stay as they are.
+        Positions off this route are left out; with more than a tenth of them off it they belong to another route, and
+        the commands stay as they are.
         """
         along, places = None, []
         for position, command in zip(positions, commands, strict=True):
@@ -113,7 +114,7 @@ class RouteTracker:
             if offset <= LOST_AFTER:
                 along = found
                 places.append((found, command))
-        if not places:
+        if len(places) < 0.9 * len(positions) or not places:
             return
         starts, kept = (np.array(column) for column in zip(*places, strict=True))
         self.commands = kept[np.clip(np.searchsorted(starts, self.along + 1e-6, side="right") - 1, 0, None)].astype(int)

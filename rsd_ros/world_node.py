@@ -60,7 +60,7 @@ class WorldNode(Node):
         rig = load_rig(file, size if all(size) else None)
         self.world = World(episode)
         self.renderer = Renderer(self.world.town, rig)
-        self.publishers_ = WorldPublishers(self, rig, settings.role_name, settings.fixed_delta_seconds)
+        self.topics = WorldPublishers(self, rig, settings.role_name, settings.fixed_delta_seconds)
         self._control_topic = f"/carla/{settings.role_name}/vehicle_control_cmd"
         self.create_subscription(CarlaEgoVehicleControl, self._control_topic, self._on_control, qos.CONTROL)
         self._answered = threading.Condition()
@@ -106,7 +106,7 @@ class WorldNode(Node):
 
     def drive(self) -> None:
         """Run the episode to its end."""
-        self.publishers_.start(self.world, ns_to_stamp(self._now))
+        self.topics.start(self.world, ns_to_stamp(self._now))
         self._wait_for_driver()
         begin = time.monotonic()
         while not self._over:
@@ -129,16 +129,16 @@ class WorldNode(Node):
         self.world.step(control)
         stepped = time.perf_counter()
         if self.world.frame % REPORT_EVERY == 0 or len(self.world.infractions) > before:
-            self.publishers_.report(self.world)
+            self.topics.report(self.world)
         marks = {"render": rendered, "publish": published, "wait": answered, "step": stepped}
         times = [started, *marks.values()]
         self.milliseconds = {name: 1e3 * (b - a) for name, a, b in zip(marks, times, times[1:], strict=False)}
 
     def _publish(self, rgb: Any) -> None:
         stamp = ns_to_stamp(self._now)
-        self.publishers_.clock(stamp)
-        self.publishers_.state(self.world, self._control, stamp)
-        self.publishers_.cameras(rgb, stamp)
+        self.topics.clock(stamp)
+        self.topics.state(self.world, self._control, stamp)
+        self.topics.cameras(rgb, stamp)
 
     def _await_control(self) -> VehicleControl:
         """The command of this tick, or the last one where none comes in time."""
@@ -175,7 +175,7 @@ class WorldNode(Node):
             )
 
     def _listens(self, driver: str) -> bool:
-        for publisher in (*self.publishers_.images.values(), self.publishers_.odometry):
+        for publisher in (*self.topics.images.values(), self.topics.odometry):
             peers = self.get_subscriptions_info_by_topic(publisher.topic_name)
             names = {f"{peer.node_namespace.rstrip('/')}/{peer.node_name}" for peer in peers}
             if driver not in names or publisher.get_subscription_count() < len(peers):
@@ -183,13 +183,13 @@ class WorldNode(Node):
         return True
 
     def _finish(self, seconds: float) -> None:
-        self.publishers_.report(self.world)
+        self.topics.report(self.world)
         factor = self.world.time / max(seconds, 1e-6)
         self.get_logger().info(
             f"{self.world.outcome} after {self.world.time:.1f} s, {100.0 * self.world.progress:.1f} % of the route, "
             f"{len(self.world.infractions)} infractions, real-time factor {factor:.2f}"
         )
-        self.publishers_.events.wait_for_all_acked(Duration(seconds=2.0))
+        self.topics.events.wait_for_all_acked(Duration(seconds=2.0))
 
 
 def main(args: list[str] | None = None) -> int:
@@ -201,9 +201,8 @@ def main(args: list[str] | None = None) -> int:
         print(f"rsd/world: {problem}", file=sys.stderr)
         rclpy.try_shutdown()
         return EXIT_NO_WORLD
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    spinning = threading.Thread(target=_spin, args=(executor, node), daemon=True)
+    over = threading.Event()
+    spinning = threading.Thread(target=_spin, args=(node, over), daemon=True)
     spinning.start()
     try:
         node.drive()
@@ -213,7 +212,7 @@ def main(args: list[str] | None = None) -> int:
         if rclpy.ok():  # else told to end in the middle of a tick
             raise
     finally:
-        executor.shutdown()
+        over.set()
         spinning.join(2.0)
         node.renderer.close()
         node.destroy_node()
@@ -221,11 +220,15 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-def _spin(executor: SingleThreadedExecutor, node: WorldNode) -> None:
+def _spin(node: WorldNode, over: threading.Event) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
     try:
-        executor.spin()
+        while not over.is_set():
+            executor.spin_once(timeout_sec=0.1)
     except ExternalShutdownException:
         node.stop()
+    executor.shutdown()
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from rsd_model.geometry import BENCH2DRIVE_CAMERAS, bench2drive_rig, pose_matrix
 from rsd_ros import qos
 from rsd_ros.compat import tf2_ros
 from rsd_ros.compat.messages import PlannedTrajectory, PlannerStatus
-from rsd_ros.conversions import image_message, ns_to_stamp, odometry_message
+from rsd_ros.conversions import image_message, ns_to_stamp, odometry_message, stamp_to_ns
 from rsd_ros.plan_publishers import TOPICS
 from rsd_ros.planner_node import PlannerNode
 from rsd_ros.world_messages import transform_message
@@ -48,14 +48,27 @@ class StraightRuntime:
     def __init__(self) -> None:
         self.frames: list[FrameSet] = []
         self.resets = 0
-        self.delay = 0.0  # s of an inference
+        self.waiting = threading.Event()  # an inference has begun while held
+        self._go = threading.Event()
+        self._go.set()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inferences that begin in here end when it is left."""
+        self._go.clear()
+        try:
+            yield
+        finally:
+            self._go.set()
 
     def reset(self) -> None:
         self.resets += 1
 
     def plan(self, frame: FrameSet) -> PlannerOutput:
         self.frames.append(frame)
-        time.sleep(self.delay)
+        if not self._go.is_set():
+            self.waiting.set()
+            self._go.wait(60.0)
         straight = np.stack([4.0 * np.arange(1, 7), np.zeros(6)], axis=1)
         objects = DetectedObjects(
             boxes=np.array([[12.0, 2.0, 0.8, 4.5, 1.9, 1.6, 0.1]]), velocities=np.array([[3.0, 0.0]]),
@@ -96,7 +109,7 @@ class Vehicle(Node):
             n: self.create_publisher(CameraInfo, f"{VEHICLE}/{n}/camera_info", qos.SENSOR_OUT) for n in self.cameras
         }
         self.odometry_out = self.create_publisher(Odometry, f"{VEHICLE}/odometry", qos.SENSOR_OUT)
-        self._route = self.create_publisher(Path, f"{VEHICLE}/waypoints", qos.LATCHED)
+        self.route_out = self.create_publisher(Path, f"{VEHICLE}/waypoints", qos.LATCHED)
         self._clock_out = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._tf = tf2_ros.StaticTransformBroadcaster(self)
         for name, (kind, profile) in TOPICS.items():
@@ -123,7 +136,7 @@ class Vehicle(Node):
             pose = PoseStamped()
             pose.pose.position.x = float(x)
             path.poses.append(pose)
-        self._route.publish(path)
+        self.route_out.publish(path)
 
     def now(self) -> int:
         """Stamp of the next tick in ns."""
@@ -156,7 +169,16 @@ class Vehicle(Node):
         self.spoil_image(name, image)
         self.image_out[name].publish(image)
 
+    @property
+    def expects_answer(self) -> bool:
+        """Whether the planner gets an image at all."""
+        return len(self.muted) < len(self.cameras)
+
     # --- what came back
+
+    def was_answered(self, stamp: int) -> bool:
+        """Whether a status of this tick has come."""
+        return any(0 <= stamp_to_ns(message.header.stamp) - stamp < SECOND for message in self.received["status"][-3:])
 
     def plans(self) -> list[PlannedTrajectory]:
         """Trajectories that were planned from images."""
@@ -179,8 +201,15 @@ class Vehicle(Node):
 
     def diagnostic(self, name: str = "planning") -> DiagnosticStatus | None:
         """The newest state of one check of the planner."""
-        found = [s for a in self.received["diagnostics"] for s in a.status if s.name == f"rsd/planner: {name}"]
+        found = self._checks(name)
         return found[-1] if found else None
+
+    def told(self, name: str) -> list[str]:
+        """All sentences of one check."""
+        return [status.message for status in self._checks(name)]
+
+    def _checks(self, name: str) -> list[DiagnosticStatus]:
+        return [s for a in self.received["diagnostics"] for s in a.status if s.name == f"rsd/planner: {name}"]
 
     def forget(self) -> None:
         """Empty what was received."""
@@ -196,23 +225,36 @@ class Bench:
         self._executor = SingleThreadedExecutor(context=vehicle.context)
         self._executor.add_node(vehicle)
 
-    def spin_until(self, condition: Callable[[], Any], seconds: float = 10.0) -> bool:
+    def spin_until(self, condition: Callable[[], Any], seconds: float = 30.0) -> bool:
         """Receive until the condition holds."""
         deadline = time.monotonic() + seconds
         while not condition() and time.monotonic() < deadline:
             self._executor.spin_once(timeout_sec=0.02)
         return bool(condition())
 
-    def drive_until(self, condition: Callable[[], Any], seconds: float = 10.0, period: float = 0.1) -> bool:
-        """Tick every `period` s of wall time until the condition holds."""
-        deadline = time.monotonic() + seconds
-        while not condition() and time.monotonic() < deadline:
-            self.vehicle.tick(period)
-            self.spin_until(condition, period)
+    def connect(self) -> None:
+        """Until the planner hears all of the vehicle and the vehicle all of the planner."""
+        vehicle = self.vehicle
+        ends = [*vehicle.image_out.values(), *vehicle.info_out.values(), vehicle.odometry_out, vehicle.route_out]
+        assert self.spin_until(lambda: all(end.get_subscription_count() for end in ends))
+        assert self.spin_until(lambda: all(vehicle.count_publishers(f"/rsd/planner/{name}") for name in TOPICS))
+
+    def drive_until(self, condition: Callable[[], Any], ticks: int = 100, seconds: float = 0.1) -> bool:
+        """Tick by `seconds` of the vehicle's time until the condition holds, each time waiting for the answer.
+
+        A tick that it has no answer to (no usable image) gives it 0.2 s.
+        """
+        for _ in range(ticks):
+            if condition():
+                break
+            stamp = self.vehicle.tick(seconds)
+            patience = 5.0 if self.vehicle.expects_answer else 0.2
+            self.spin_until(lambda stamp=stamp: condition() or self.vehicle.was_answered(stamp), patience)
         return bool(condition())
 
     def start(self) -> None:
         """Mounts, route and ticks until a first plan has come back."""
+        self.connect()
         self.vehicle.send_mounts()
         self.vehicle.send_route()
         assert self.drive_until(lambda: self.vehicle.plans() and self.vehicle.diagnostic()), self.explain()
@@ -220,9 +262,8 @@ class Bench:
 
     def explain(self) -> str:
         """What the planner said last."""
-        return (
-            f"status: {self.vehicle.received['status'][-1:]}\ndiagnostics: {self.vehicle.received['diagnostics'][-1:]}"
-        )
+        heard = self.vehicle.received
+        return f"status: {heard['status'][-1:]}\ndiagnostics: {heard['diagnostics'][-1:]}"
 
     def close(self) -> None:
         """Take the vehicle off the graph, with all that it has latched."""
@@ -231,28 +272,57 @@ class Bench:
 
 
 @contextmanager
-def bench(domain: int, runtime: Any = None, sim_time: bool = False, **parameters: Any) -> Iterator[Bench]:
-    """An active planner with `parameters` and a vehicle that has not sent anything yet."""
-    runtime = runtime or StraightRuntime()
+def spinning(node: Node) -> Iterator[None]:
+    """Spin a node in a thread of its own."""
+    over = threading.Event()
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+
+    def spin() -> None:
+        while not over.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        executor.shutdown()
+
+
+@contextmanager
+def two_contexts(domain: int) -> Iterator[list[rclpy.Context]]:
+    """Two participants of one domain in this process."""
     contexts = [rclpy.Context(), rclpy.Context()]
     for context in contexts:
         rclpy.init(context=context, domain_id=domain)
-    overrides = [Parameter(name, value=value) for name, value in {"use_sim_time": sim_time, **parameters}.items()]
-    planner = PlannerNode(lambda settings: runtime, context=contexts[0], parameter_overrides=overrides)
-    executor = SingleThreadedExecutor(context=contexts[0])
-    executor.add_node(planner)
-    planner.trigger_configure()
-    planner.trigger_activate()
-    thread = threading.Thread(target=executor.spin, daemon=True)
-    thread.start()
-    both = Bench(Vehicle(contexts[1], sim_time), planner, runtime)
     try:
-        yield both
+        yield contexts
     finally:
-        executor.shutdown()
-        thread.join(5.0)
-        planner.halt()
-        planner.destroy_node()
-        both.close()
         for context in contexts:
             context.try_shutdown()
+
+
+@contextmanager
+def bench(domain: int, runtime: Any = None, sim_time: bool = True, **parameters: Any) -> Iterator[Bench]:
+    """An active planner with `parameters` and a vehicle that has not sent anything yet.
+
+    On simulation time the vehicle is the clock, so that a slow machine does not look like a fault.
+    """
+    runtime = runtime or StraightRuntime()
+    values = {"use_sim_time": sim_time, "sync_deadline": 3.0, **parameters}
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    with two_contexts(domain) as contexts:
+        planner = PlannerNode(lambda settings: runtime, context=contexts[0], parameter_overrides=overrides)
+        planner.trigger_configure()
+        planner.trigger_activate()
+        both = Bench(Vehicle(contexts[1], sim_time), planner, runtime)
+        try:
+            with spinning(planner):
+                yield both
+        finally:
+            planner.halt()
+            planner.destroy_node()
+            both.close()

@@ -27,7 +27,7 @@ def camera(status: PlannerStatus, name: str):
 
 
 def test_one_camera_stops_and_planning_goes_on_with_it_marked(ros_domain: int):
-    with bench(ros_domain) as b:
+    with bench(ros_domain, sync_deadline=1.0) as b:
         b.start()
         b.vehicle.muted = {"CAM_BACK"}
         assert b.drive_until(lambda: len(b.vehicle.plans()) >= 8)
@@ -58,7 +58,7 @@ def test_all_cameras_stop_and_within_half_a_second_the_vehicle_is_brought_to_a_s
         b.start()
         last_image = b.vehicle.tick()
         b.vehicle.muted = set(b.vehicle.cameras)
-        assert b.drive_until(b.vehicle.stops)
+        assert b.drive_until(b.vehicle.stops, seconds=0.04)
         stop = b.vehicle.stops()[0]
         assert stamp_to_ns(stop.header.stamp) - last_image <= 0.5 * SECOND
         assert "no images from CAM_FRONT, " in stop.stop_reason
@@ -103,7 +103,7 @@ def test_an_image_of_another_size_or_encoding_counts_as_a_missing_camera(
 
 
 def test_too_few_usable_cameras_stop_the_vehicle(ros_domain: int):
-    with bench(ros_domain, min_valid_cameras=5) as b:
+    with bench(ros_domain, min_valid_cameras=5, sync_deadline=1.0) as b:
         b.start()
         b.vehicle.muted = {"CAM_BACK", "CAM_BACK_LEFT"}
         assert b.drive_until(b.vehicle.stops)
@@ -141,6 +141,7 @@ def test_a_camera_info_of_289307_px_is_refused_before_anything_is_planned(ros_do
             info.k[0] = info.k[4] = 289307.0
 
     with bench(ros_domain) as b:
+        b.connect()
         b.vehicle.spoil_info = spoil
         b.vehicle.send_mounts()
         b.vehicle.send_route()
@@ -161,6 +162,7 @@ def test_a_camera_info_of_289307_px_is_refused_before_anything_is_planned(ros_do
 
 def test_a_mount_that_tf_learns_late_is_waited_for_and_never_taken_as_zero(ros_domain: int):
     with bench(ros_domain) as b:
+        b.connect()
         b.vehicle.send_mounts(["CAM_FRONT", "CAM_BACK", "CAM_BACK_LEFT"])
         b.vehicle.send_route()
         waiting = "waiting for TF from 'ego_vehicle/CAM_FRONT_LEFT' to 'ego_vehicle'"
@@ -172,23 +174,23 @@ def test_a_mount_that_tf_learns_late_is_waited_for_and_never_taken_as_zero(ros_d
 
 
 def test_time_jumping_back_starts_afresh(ros_domain: int):
-    with bench(ros_domain, sim_time=True) as b:
+    with bench(ros_domain) as b:
         b.start()
         resets = b.runtime.resets
         b.vehicle.sim_time -= 5 * SECOND
         earlier = b.vehicle.sim_time
         b.vehicle.x = 0.0
         b.vehicle.forget()
-        assert b.drive_until(lambda: b.vehicle.plans()), b.explain()
-        assert stamp_to_ns(b.vehicle.plans()[0].header.stamp) < earlier + SECOND
+        assert b.drive_until(lambda: any(stamp_to_ns(p.header.stamp) < earlier + SECOND for p in b.vehicle.plans()))
         assert b.runtime.resets > resets
         assert b.runtime.frames[-1].ego.pose[0, 3] == pytest.approx(b.vehicle.x, abs=1.0)
-        assert b.spin_until(lambda: b.vehicle.diagnostic("time"))
-        assert "time jumped" in b.vehicle.diagnostic("time").message
+        assert b.spin_until(lambda: "time jumped: started afresh" in b.vehicle.told("time"))
+        assert b.drive_until(lambda: b.vehicle.told("time")[-1] == "time runs forward")
 
 
 def test_the_end_of_the_route_is_a_stop_without_an_error(ros_domain: int):
     with bench(ros_domain) as b:
+        b.connect()
         b.vehicle.speed = 4.0
         b.vehicle.send_mounts()
         b.vehicle.send_route(length=14.0)
@@ -203,33 +205,47 @@ def test_the_end_of_the_route_is_a_stop_without_an_error(ros_domain: int):
 
 def test_without_a_route_nothing_is_planned_unless_told_so(ros_domain: int):
     with bench(ros_domain) as b:
+        b.connect()
         b.vehicle.send_mounts()
         assert b.drive_until(lambda: b.vehicle.stops() and "waiting for a route" in b.vehicle.stops()[-1].stop_reason)
         assert not b.runtime.frames
     with bench(ros_domain, require_route=False) as b:
+        b.connect()
         b.vehicle.send_mounts()
         assert b.drive_until(lambda: b.vehicle.plans() and b.vehicle.received["status"])
         assert any("no route" in text for text in b.vehicle.status().messages)
 
 
 def test_images_of_another_clock_are_refused_with_the_remedy(ros_domain: int):
-    with bench(ros_domain) as b:
+    with bench(ros_domain, sim_time=False) as b:
+        b.connect()
         b.vehicle.sim_time = 20 * SECOND  # simulated stamps, though the planner was not told of simulation time
         b.vehicle.send_mounts()
-        assert b.drive_until(b.vehicle.stops)
-        assert "behind this node's clock; set use_sim_time" in b.vehicle.stops()[-1].stop_reason
+        remedy = "behind this node's clock; set use_sim_time"
+        for _ in range(50):
+            b.vehicle.tick()
+            if b.spin_until(lambda: any(remedy in stop.stop_reason for stop in b.vehicle.stops()), 0.3):
+                break
+        assert remedy in b.vehicle.stops()[-1].stop_reason
+        assert not b.runtime.frames
 
 
 def test_while_the_network_is_slow_the_newest_images_win_and_the_dropped_are_counted(ros_domain: int):
     runtime = StraightRuntime()
     with bench(ros_domain, runtime) as b:
         b.start()
-        runtime.delay = 0.35
-        begin = len(runtime.frames)
-        assert b.drive_until(lambda: len(runtime.frames) >= begin + 5)
-        stamps = [frame.stamp for frame in runtime.frames[begin + 1 :]]
-        assert min(np.diff(stamps)) > 0.15
-        assert b.planner.planning.inputs.synchronizer.counters.superseded >= 4
+        counters = b.planner.planning.inputs.synchronizer.counters
+        with runtime.held():
+            b.vehicle.tick()
+            assert b.spin_until(runtime.waiting.is_set)
+            complete, superseded = len(runtime.frames), counters.superseded
+            last = [b.vehicle.tick() for _ in range(3)][-1]
+            newest = b.planner.planning.inputs.cameras
+            assert b.spin_until(lambda: all(camera.stamp == last for camera in newest))
+        assert b.spin_until(lambda: b.vehicle.was_answered(last))
+        assert runtime.frames[-1].stamp == pytest.approx(last / SECOND)
+        assert len(runtime.frames) == complete + 1
+        assert counters.superseded == superseded + 2
         assert not b.vehicle.stops()
 
 
@@ -269,3 +285,10 @@ def test_a_best_effort_camera_on_a_reliable_subscription_is_told_of(ros_domain: 
         name = "qos /carla/ego_vehicle/CAM_FRONT/image"
         assert b.spin_until(lambda: b.vehicle.diagnostic(name)), b.explain()
         assert "set image_reliability to best_effort" in b.vehicle.diagnostic(name).message
+
+
+def test_simulation_time_without_a_clock_is_told_of(ros_domain: int):
+    with bench(ros_domain) as b:
+        assert b.spin_until(lambda: b.vehicle.told("time"))
+        assert "no /clock has come" in b.vehicle.told("time")[-1]
+        assert not b.vehicle.received["trajectory"]

@@ -69,9 +69,9 @@ def test_the_command_is_announced_before_the_turn_and_gone_after_it():
 
 def test_given_commands_hold_from_their_position_to_the_next():
     tracker = RouteTracker(np.array([[0.0, 0.0], [100.0, 0.0]]))
-    tracker.set_commands(np.array([[0.0, 0.0], [40.0, 0.5], [60.0, 0.0], [50.0, 400.0]]), np.array([3, 2, 3, 0]))
+    tracker.set_commands(np.array([[0.0, 0.0], [40.0, 0.5], [60.0, 0.0]]), np.array([3, 2, 3]))
     assert [tracker.command(s, lookahead=0.0) for s in (10.0, 45.0, 55.0, 70.0)] == [3, 2, 2, 3]
-    tracker.set_commands(np.array([[0.0, 500.0]]), np.array([0]))  # of another route: ignored
+    tracker.set_commands(np.array([[10.0, 0.0], [0.0, 500.0]]), np.array([0, 0]))  # of another route: ignored
     assert tracker.command(45.0) == Command.STRAIGHT
 
 
