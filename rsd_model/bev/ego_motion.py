@@ -31,16 +31,22 @@ def turn_bev(bev: Tensor, degrees: Tensor, centre: tuple[float, ...], cell: tupl
     x, y of a cell.
     """
     rows, columns = bev.shape[1:3]
-    size, fixed = torch.tensor(cell, device=bev.device), torch.tensor(centre, device=bev.device)
-    angle = torch.deg2rad(degrees.double()).float()
+    half = torch.tensor([columns / 2.0, rows / 2.0], dtype=torch.float64, device=bev.device)
+    size, fixed = half.new_tensor(cell), half.new_tensor(centre) - half
+    angle = torch.deg2rad(degrees.double())
     cos, sin = angle.cos(), angle.sin()
     turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)  # (B, 2, 2) new to old
+    turn = turn * size / size[:, None]
+    affine = torch.cat([turn, (fixed - turn @ fixed)[..., None]], -1)  # (B, 2, 3) in cells from the middle
+    # Rounded to single precision here and not earlier or later: which cell is nearest can hang on the last bit.
+    affine = affine.float().transpose(1, 2) / half.float()
     ys, xs = torch.meshgrid(
-        torch.arange(rows, device=bev.device) + 0.5, torch.arange(columns, device=bev.device) + 0.5, indexing="ij"
+        torch.arange(rows, device=bev.device) + 0.5 - rows / 2.0,
+        torch.arange(columns, device=bev.device) + 0.5 - columns / 2.0,
+        indexing="ij",
     )
-    places = (torch.stack([xs, ys], -1).view(1, -1, 2) - fixed) * size
-    source = places @ turn.transpose(1, 2) / size + fixed
-    grid = (2.0 * source / source.new_tensor([columns, rows]) - 1.0).view(-1, rows, columns, 2)
+    cells = torch.stack([xs, ys, torch.ones_like(xs)], -1).view(1, -1, 3).expand(len(bev), -1, -1)
+    grid = cells.bmm(affine).view(-1, rows, columns, 2)
     image = bev.permute(0, 3, 1, 2).float()
     return F.grid_sample(image, grid, mode="nearest", align_corners=False).permute(0, 2, 3, 1).to(bev.dtype)
 

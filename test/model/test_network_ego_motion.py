@@ -29,7 +29,7 @@ def test_shift_forward_is_along_y_and_to_the_left_is_against_x():
 @pytest.mark.parametrize(("rows", "columns"), [(60, 30), (120, 30)])
 @pytest.mark.parametrize("delta_yaw", [0.0, 0.4, -0.9])
 def test_landmark_is_found_where_it_stands_after_ego_drove_and_turned(rows, columns, delta_yaw):
-    config = replace(load_model_config("nano"), bev=BevConfig(rows=rows, columns=columns))
+    config = replace(load_model_config("nano"), bev=BevConfig(rows=rows, columns=columns, feature_levels=1))
     encoder = BevEncoder(config)
     width, height = config.bev.size
     landmark = np.array([4.0, 9.0])  # previous LiDAR frame

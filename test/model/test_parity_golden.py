@@ -17,6 +17,7 @@ from rsd_offline.cli import app
 FOLDER = Path(os.environ.get("RSD_GOLDEN", Path(__file__).resolve().parents[3] / "shared" / "golden"))
 FRAMES, LOSSES = FOLDER / "vad_b2d_bev20_96x160.npz", FOLDER / "vad_b2d_losses.npz"
 
+pytestmark = pytest.mark.timeout(600)  # the base network is built and run once
 needs_recording = pytest.mark.skipif(not FRAMES.is_file(), reason=f"no recorded outputs in {FOLDER} (set RSD_GOLDEN)")
 
 
