@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
+import signal
 import sys
-import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from rsd_ros.demo_processes import DriveProcesses, ProcessDied, free_domain_id
+from rsd_ros.demo_processes import DemoError, DriveProcesses, free_domain_id
 from rsd_ros.drive_log import DriveLog, DriveLogError, read_drive
 
 PASSED, NOT_PASSED, BROKEN = 0, 1, 3
+INTERRUPTED = "interrupted"
+PRODUCTS = ("drive.mcap", "drive.mp4", "report.html", "metrics.json", "logs")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -22,7 +26,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m rsd_ros.demo",
         description="Drive the embedded world over ROS 2 and write out/demo/<stamp>/{drive.mcap,drive.mp4,report.html,"
-        "metrics.json}. Exit code: 0 route finished (or --duration reached) without a collision, 1 not, 3 broken.",
+        "metrics.json}. Exit code: 0 route finished (or --duration reached) without a collision, 1 not, 3 it broke.",
     )
     parser.add_argument("--town", default="birch", help="birch, alder, or the .npz of an imported town [birch]")
     parser.add_argument("--route", type=int, default=0, help="which of the town's routes [0]")
@@ -43,6 +47,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parsed.width, parsed.height = (int(v) for v in parsed.rig.split("x"))
     except ValueError:
         parser.error(f"--rig {parsed.rig!r}: expected WIDTHxHEIGHT, such as 400x225")
+    if parsed.view and not parsed.record:
+        parser.error("--view shows the images that are recorded: leave --no-record out")
     if parsed.view and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         parser.error("--view needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set: leave it out")
     return parsed
@@ -62,24 +68,39 @@ def planner_parameters(options: argparse.Namespace) -> dict[str, object]:
     return {"weights": options.weights, "device": options.device, "use_sim_time": True}
 
 
-def drive(options: argparse.Namespace, folder: Path) -> dict:
-    """Run the processes until the world ends; returns what was watched (wall time, the world's last report)."""
+def drive(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str]:
+    """Run the processes until the world ends, one dies or Ctrl-C comes.
+
+    Returns what was watched (wall time, the world's last report), and what went wrong, empty where nothing did.
+    """
     import rclpy
+    from rclpy.signals import SignalHandlerOptions
 
     from rsd_ros.live_table import DriveWatcher
 
-    rclpy.init(args=[])
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C must not close the recording first
+    problem = ""
     with DriveProcesses(folder / "logs") as processes:
         processes.start("planner", "rsd_ros.planner_node", planner_parameters(options))
         processes.start("control", "rsd_ros.control_node", {"use_sim_time": True})
-        watcher = DriveWatcher(folder / "drive.mcap" if options.record else None, options.view)
+        watcher = DriveWatcher(title(options), folder / "drive.mcap" if options.record else None, options.view)
         try:
             processes.start("world", "rsd_ros.world_node", world_parameters(options))
             watcher.watch(processes)
+        except DemoError as error:
+            problem = str(error)
+        except KeyboardInterrupt:
+            problem = INTERRUPTED
         finally:
+            processes.end()
             seen = watcher.close()
             rclpy.try_shutdown()
-    return seen
+    return seen, problem
+
+
+def title(options: argparse.Namespace) -> str:
+    """The drive in a few words."""
+    return f"{options.town}, route {options.route}, {options.scenario or 'plain driving'}, {options.weather}"
 
 
 def judge(world: dict, options: argparse.Namespace) -> bool:
@@ -89,23 +110,34 @@ def judge(world: dict, options: argparse.Namespace) -> bool:
     return not collided and (world.get("outcome") == "completed" or reached)
 
 
-def summarise(options: argparse.Namespace, folder: Path, seen: dict) -> dict:
+def summarise(options: argparse.Namespace, folder: Path, seen: dict[str, Any], problem: str) -> dict[str, Any]:
     """Write metrics.json and, from the recording, the report and the video; returns the metrics."""
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-    head = {
-        "passed": judge(seen["world"], options), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "wall_seconds": seen["wall_seconds"], "real_time_factor": seen["real_time_factor"], "options": settings,
+    metrics: dict[str, Any] = {
+        "passed": not problem and judge(seen["world"], options), "problem": problem,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores", "wall_seconds": seen["wall_seconds"],
+        "real_time_factor": seen["real_time_factor"], "options": settings, "world": seen["world"],
     }  # fmt: skip
-    metrics: dict = {**head, "world": seen["world"]}
-    if options.record:
-        from rsd_ros.drive_report import drive_metrics, write_report
+    try:
+        if options.record:
+            from rsd_ros.drive_report import drive_metrics, write_report
 
-        log = read_drive(folder / "drive.mcap")
-        metrics = drive_metrics(log, head)
-        _video_with_progress(log, folder / "drive.mp4")
-        write_report(log, metrics, folder / "report.html", "drive.mp4")
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+            log = read_drive(folder / "drive.mcap")
+            metrics = drive_metrics(log, metrics)
+            _video_with_progress(log, folder / "drive.mp4")
+            write_report(log, metrics, folder / "report.html", "drive.mp4")
+    finally:
+        (folder / "metrics.json").write_text(json.dumps(_finite(metrics), indent=1))
     return metrics
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no nan: such a number becomes null."""
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _video_with_progress(log: DriveLog, path: Path) -> None:
@@ -118,41 +150,49 @@ def _video_with_progress(log: DriveLog, path: Path) -> None:
         write_video(log, path, lambda: progress.advance(task))
 
 
-def say(metrics: dict, folder: Path) -> None:
+def say(metrics: dict[str, Any], folder: Path) -> None:
     """The drive's end in a few lines."""
     world = metrics["world"]
-    score = world.get("score") or {}
+    score = (world.get("score") or {}).get("driving_score")
+    scored = "" if score is None else f", driving score {score:.1f} (embedded world)"
     print(
-        f"{world.get('outcome', 'no outcome')}: {100 * world.get('progress', 0.0):.0f} % of the route in "
-        f"{world.get('time', 0.0):.1f} simulated s, real-time factor {metrics['real_time_factor']:.2f}, "
-        f"driving score {score.get('driving_score', float('nan')):.1f} (embedded world)"
+        f"{world.get('outcome', 'no report of the world')}: {100 * world.get('progress', 0.0):.0f} % of the route in "
+        f"{world.get('time', 0.0):.1f} simulated s, real-time factor {metrics['real_time_factor']:.2f}{scored}"
     )
     for infraction in world.get("infractions", []):
         print(f"  {infraction['time']:.1f} s {infraction['kind']}: {infraction['detail']}")
-    for name in ("drive.mcap", "drive.mp4", "report.html", "metrics.json"):
-        if (folder / name).exists():
-            print(f"  {folder / name}")
+    print("\n".join(f"  {folder / name}" for name in PRODUCTS if (folder / name).exists()), flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     options = parse_arguments(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # end as with Ctrl-C: no process is left behind
     folder = options.out / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder.mkdir(parents=True)
     os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain_id()))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    print(f"RSD demo: {options.town}, route {options.route}, {options.scenario or 'plain driving'}, {options.weather}.")
-    print(f"To look on: export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST")
-    started = time.monotonic()
+    print(f"RSD demo: {title(options)}.")
+    watch = f"export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST"
+    print(f"To look on with other ROS 2 tools: {watch}", flush=True)
     try:
-        seen = drive(options, folder)
-        print(f"drove for {time.monotonic() - started:.0f} s of wall time")
-        metrics = summarise(options, folder, seen)
-    except (ProcessDied, DriveLogError) as problem:
-        print(f"rsd demo: {problem}", file=sys.stderr)
+        seen, problem = drive(options, folder)
+        broken = problem not in ("", INTERRUPTED)
+        if problem:
+            print(f"rsd demo: {problem}", file=sys.stderr, flush=True)
+        metrics = summarise(options, folder, seen, problem)
+    except DriveLogError as error:
+        print(f"rsd demo: no report: {error}", file=sys.stderr)
+        return NOT_PASSED if problem == INTERRUPTED else BROKEN
+    except DemoError as error:
+        print(f"rsd demo: {error}", file=sys.stderr)
         return BROKEN
+    except KeyboardInterrupt:
+        print("rsd demo: interrupted", file=sys.stderr)
+        return NOT_PASSED
     say(metrics, folder)
-    return PASSED if metrics["passed"] else NOT_PASSED
+    return BROKEN if broken else PASSED if metrics["passed"] else NOT_PASSED
 
 
 if __name__ == "__main__":

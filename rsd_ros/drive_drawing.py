@@ -1,8 +1,7 @@
-"""Drawing a moment of a drive: plan and risky objects in the camera images, and the bird's-eye view."""
+"""Drawing a moment of a drive into its camera images: the plan as a ribbon on the road, objects as boxes by risk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -10,15 +9,12 @@ import numpy as np
 
 from rsd_model.contracts import CameraRig
 from rsd_model.geometry import box_corners, transform_points
+from rsd_ros.drawn_text import Color, put_text
 from rsd_ros.drive_log import Moment
-
-Color = tuple[int, int, int]  # BGR
 
 BACKGROUND: Color = (28, 24, 20)
 PLAN: Color = (255, 190, 40)
 STOP_PLAN: Color = (60, 60, 255)
-EGO: Color = (235, 235, 235)
-TEXT: Color = (235, 235, 235)
 FAINT: Color = (150, 145, 140)
 PLAN_WIDTH = 1.8  # m
 NEAR = 0.3  # m, what is nearer to a camera is cut off
@@ -30,12 +26,6 @@ def risk_bgr(risk: float) -> Color:
     """Green at 0 over yellow to red at 1."""
     risk = float(np.clip(risk, 0.0, 1.0))
     return (40, int(255 * min(1.0, 2.0 - 2.0 * risk)), int(255 * min(1.0, 2.0 * risk)))
-
-
-def put_text(image: np.ndarray, text: str, at: tuple[int, int], size: float = 0.42, color: Color = TEXT) -> None:
-    """Text with a dark rim, so that it reads on any picture."""
-    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, color, 1, cv2.LINE_AA)
 
 
 def trajectory_points(moment: Moment) -> np.ndarray:
@@ -124,77 +114,4 @@ def _draw_box(picture: np.ndarray, obj: Any, projector: CameraProjector) -> None
             top = min((p for p in (top, start, end) if p), key=lambda p: p[1])
     height, width = picture.shape[:2]
     if risky and top is not None and 0 <= top[0] < width - 30 and -20 < top[1] < height:
-        put_text(picture, f"{obj.class_name} {obj.risk:.2f}", (top[0] - 10, max(12, top[1] - 4)), 0.38, color)
-
-
-class BirdsEye:
-    """Bird's-eye panel: x forward is up, the vehicle a little below the middle."""
-
-    def __init__(self, width: int, height: int, metres_ahead: float = 32.0, metres_behind: float = 22.0) -> None:
-        self.width, self.height = width, height
-        self._scale = height / (metres_ahead + metres_behind)
-        self._centre = np.array([width / 2.0, metres_ahead * self._scale])
-
-    def pixels(self, points: np.ndarray) -> np.ndarray:
-        """(P, 2) int32 pixels of base_link points (P, 2) m."""
-        image = np.stack([-points[:, 1], -points[:, 0]], axis=1) * self._scale + self._centre
-        return np.rint(image).astype(np.int32)
-
-    def draw(self, moment: Moment) -> np.ndarray:
-        """(height, width, 3) BGR of one moment."""
-        panel = np.full((self.height, self.width, 3), BACKGROUND, np.uint8)
-        if moment.risk is not None:
-            self._draw_risk(panel, moment.risk)
-        for reach in (10, 20, 30):
-            cv2.circle(panel, tuple(self._centre.astype(int)), int(reach * self._scale), (62, 57, 52), 1, cv2.LINE_AA)
-        self._draw_markers(panel, moment.markers.markers if moment.markers is not None else [])
-        for obj in moment.objects.objects if moment.objects is not None else []:
-            self._draw_object(panel, obj)
-        color = STOP_PLAN if moment.trajectory.is_stop else PLAN
-        points = self.pixels(trajectory_points(moment))
-        cv2.polylines(panel, [points], False, color, 3, cv2.LINE_AA)
-        for point in points[1:]:
-            cv2.circle(panel, tuple(int(v) for v in point), 4, color, -1, cv2.LINE_AA)
-        self._outline(panel, np.array([0.0, 0.0, 0.0, 4.9, 1.85, 1.5, 0.0]), EGO, filled=True)
-        return panel
-
-    def _draw_risk(self, panel: np.ndarray, risk: Any) -> None:
-        values = np.asarray(risk.data, np.float32).reshape(risk.height, risk.width)
-        known = np.isfinite(values)
-        shown = np.clip(np.where(known, values, 0.0), 0.0, 1.0)
-        heat = cv2.applyColorMap((shown * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-        origin = np.array([risk.origin.position.x, risk.origin.position.y])
-        corners = origin + risk.resolution * np.array([[0, 0], [risk.width, 0], [0, risk.height]], float)
-        target = np.stack([-corners[:, 1], -corners[:, 0]], axis=1) * self._scale + self._centre
-        source = np.array([[0, 0], [risk.width, 0], [0, risk.height]], np.float32)
-        transform = cv2.getAffineTransform(source, target.astype(np.float32))
-        size = (self.width, self.height)
-        warped = cv2.warpAffine(heat, transform, size, flags=cv2.INTER_LINEAR)
-        alpha = cv2.warpAffine(shown.astype(np.float32), transform, size)
-        inside = cv2.warpAffine(np.ones(values.shape, np.float32), transform, size)[..., None]
-        alpha = 0.25 * inside + 0.75 * np.sqrt(alpha)[..., None]
-        panel[:] = (panel * (1.0 - alpha) + warped * alpha).astype(np.uint8)
-
-    def _draw_markers(self, panel: np.ndarray, markers: Sequence[Any]) -> None:
-        for marker in markers:
-            if not marker.ns.startswith("map/") and marker.ns != "futures":
-                continue
-            points = np.array([[p.x, p.y] for p in marker.points]).reshape(-1, 2)
-            color = tuple(int(255 * v) for v in (marker.color.b, marker.color.g, marker.color.r))
-            for segment in self.pixels(points).reshape(-1, 2, 2):
-                start, end = (tuple(int(v) for v in p) for p in segment)
-                cv2.line(panel, start, end, color, 1, cv2.LINE_AA)
-
-    def _draw_object(self, panel: np.ndarray, obj: Any) -> None:
-        box = object_box(obj)
-        self._outline(panel, box, risk_bgr(obj.risk), filled=obj.risk >= SHOWN_RISK)
-        if obj.risk >= SHOWN_RISK:
-            x, y = self.pixels(box[None, :2])[0]
-            put_text(panel, f"{obj.risk:.2f}", (int(x) + 8, int(y)), 0.36, risk_bgr(obj.risk))
-
-    def _outline(self, panel: np.ndarray, box: np.ndarray, color: Color, filled: bool) -> None:
-        corners = box_corners(box)[[0, 4, 6, 2], :2]
-        pixels = self.pixels(corners)
-        if filled:
-            cv2.fillConvexPoly(panel, pixels, tuple(int(0.55 * c) for c in color), cv2.LINE_AA)
-        cv2.polylines(panel, [pixels], True, color, 1, cv2.LINE_AA)
+        put_text(picture, f"{obj.class_name} {obj.risk:.2f}", (top[0] - 10, max(2, top[1] - 16)), 11, color)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import matplotlib
 
 matplotlib.use("Agg")
@@ -16,7 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from rsd_ros.drive_log import DriveLog
+from rsd_ros.drive_log import DriveLog, closing_report
+from rsd_ros.drive_video import DriveVideo
 
 DISCLAIMER = "Results in the embedded world; they are no CARLA and no Bench2Drive results."
 STYLE = """
@@ -35,16 +36,8 @@ def stage_milliseconds(log: DriveLog) -> dict[str, np.ndarray]:
         name: np.array([next((s.milliseconds for s in status.stages if s.name == name), np.nan) for status in statuses])
         for name in names
     }
-    return table | {"total": np.array([status.total_milliseconds for status in statuses])}
-
-
-def closing_report(log: DriveLog) -> dict[str, Any]:
-    """The world's last word on the drive; empty for a recording that has none (a bag of a car, a killed run)."""
-    for text in reversed(log.events):
-        event = json.loads(text)
-        if "outcome" in event:
-            return event
-    return {}
+    # a stop trajectory ran no stages: it says nothing about the planner's speed
+    return table | {"total": np.array([status.total_milliseconds or np.nan for status in statuses])}
 
 
 def drive_metrics(log: DriveLog, extra: dict[str, Any]) -> dict[str, Any]:
@@ -127,20 +120,50 @@ def _rows(values: dict[str, Any]) -> str:
     )
 
 
+def _still(log: DriveLog) -> str:
+    """The moment of the highest risk, as it looks in the video."""
+    index = int(np.argmax([m.top_risk[0] if m.images else -1.0 for m in log.moments]))
+    jpeg = cv2.imencode(".jpg", DriveVideo(log).frame(index), [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+    seconds = log.moments[index].stamp - log.moments[0].stamp
+    return (
+        f'<p><img alt="cameras and bird\'s-eye view" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
+        f"<br><span class=note>The moment of the highest object risk, {seconds:.1f} s after the start.</span></p>"
+    )
+
+
+def _infractions(world: dict[str, Any]) -> str:
+    if not world:
+        return ""
+    items = [
+        f"<li>{float(i['time']):.1f} s: {html.escape(str(i['kind']))}, {html.escape(str(i['detail']))}</li>"
+        for i in world.get("infractions", [])
+    ]
+    return f"<h3>Infractions</h3><ul>{''.join(items) or '<li class=good>none</li>'}</ul>"
+
+
+def _heading(metrics: dict[str, Any]) -> str:
+    outcome = html.escape(str(metrics["world"].get("outcome", "recorded")))
+    if "passed" not in metrics:
+        return f"<h1>Drive: {outcome}</h1>"
+    word = "passed" if metrics["passed"] else "not passed"
+    return f"<h1>Drive: <span class={'good' if metrics['passed'] else 'bad'}>{outcome}, {word}</span></h1>"
+
+
 def write_report(log: DriveLog, metrics: dict[str, Any], path: Path, video: str = "") -> None:
-    """Write the page; `video` is the name of the file beside it, linked where given."""
+    """Write the page; it needs no other file. `video` is the name of the one beside it, linked where given."""
     world = metrics["world"]
-    outcome = world.get("outcome", "recorded")
-    infractions = "".join(f"<li>{html.escape(str(i))}</li>" for i in world.get("infractions", []))
+    problems = [text for text in (metrics.get("problem"), log.damage and f"recording broken off: {log.damage}") if text]
     page = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>RSD drive</title><style>{STYLE}</style>",
-        f"<h1>Drive: <span class={'good' if metrics.get('passed') else 'bad'}>{html.escape(str(outcome))}</span></h1>",
+        _heading(metrics),
+        *(f"<pre class=bad>{html.escape(text)}</pre>" for text in problems),
         f"<p class=note>{DISCLAIMER}</p>" if world else "",
-        f'<p><video controls src="{html.escape(video)}"></video></p>' if video else "",
-        "<h2>Score</h2><table>", _rows(world.get("score", {}) or world), "</table>",
-        f"<h3>Infractions</h3><ul>{infractions or '<li class=good>none</li>'}</ul>" if world else "",
+        _still(log),
+        f'<p>The whole drive: <a href="{html.escape(video)}">{html.escape(video)}</a></p>' if video else "",
+        f"<h2>Score</h2><table>{_rows(world.get('score') or world)}</table>" if world else "", _infractions(world),
         "<h2>The drive over time</h2>", _curves(log),
+        "<p class=note>Red bands: a stop trajectory was sent.</p>" if metrics.get("stop_plans") else "",
         "<h2>Latency by stage</h2>", _latency(log),
-        "<h2>Run</h2><table>", _rows(metrics), "</table></html>",
+        "<h2>Run</h2><table>", _rows(metrics), _rows(metrics.get("options", {})), "</table></html>",
     ]  # fmt: skip
     path.write_text("\n".join(page))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,23 +14,39 @@ import cv2
 import numpy as np
 
 from rsd_model.contracts import CameraRig, Command
-from rsd_ros.drive_drawing import BACKGROUND, FAINT, TEXT, BirdsEye, CameraProjector, draw_camera, put_text, risk_bgr
-from rsd_ros.drive_log import DriveLog, Moment, decode_bgr, read_drive
+from rsd_ros.birds_eye import BirdsEye
+from rsd_ros.drawn_text import WHITE, Color, put_text, shortened
+from rsd_ros.drive_drawing import BACKGROUND, FAINT, CameraProjector, draw_camera, risk_bgr
+from rsd_ros.drive_log import DriveLog, DriveLogError, Moment, decode_bgr, read_drive
 
 TILE = (432, 244)  # width, height of a camera picture, px
 STRIP = 112  # height of the figures below, px
 PANEL = 424  # width of the bird's-eye view, px
 HISTORY = 10.0  # s of the curves
+SILENT = 0.5  # s without images after which moments without any are shown, too
+LAST_SHOWN = 0.1  # s that the last picture stands
+TIME_BASE = Fraction(1, 1000)  # s
+RED: Color = (80, 80, 255)
 # where a camera belongs in the 3 x 2 mosaic, by the words in its name
 ORDER = ("front_left", "front", "front_right", "back_left", "back", "back_right")
+COMMANDS = {
+    Command.LEFT: "turn left", Command.RIGHT: "turn right", Command.STRAIGHT: "go straight",
+    Command.LANEFOLLOW: "follow the lane", Command.CHANGELANELEFT: "change to the left lane",
+    Command.CHANGELANERIGHT: "change to the right lane",
+}  # fmt: skip
 
 
 def mosaic_order(names: Sequence[str]) -> list[str]:
     """Camera names as they are laid out: front row left to right, then the back row."""
-    lowered = {n.lower().replace("rgb_", "").replace("cam_", ""): n for n in names}
+    lowered = {short_name(n): n for n in names}
     if set(ORDER) <= set(lowered):
         return [lowered[o] for o in ORDER]
     return list(names)[:6]
+
+
+def short_name(name: str) -> str:
+    """A camera's name without its prefix: "front_left"."""
+    return name.lower().replace("rgb_", "").replace("cam_", "")
 
 
 class DriveVideo:
@@ -36,56 +54,84 @@ class DriveVideo:
 
     def __init__(self, log: DriveLog) -> None:
         self._log = log
-        self._names = mosaic_order(list(log.rig.names) if log.rig else sorted(log.moments[-1].images))
+        seen = dict.fromkeys(name for moment in log.moments for name in moment.images)
+        self._names = mosaic_order(list(log.rig.names) if log.rig else sorted(seen))
         self._projectors = _projectors(log.rig, self._names)
         self.size = (3 * TILE[0] + PANEL, 2 * TILE[1] + STRIP)
         self._birds_eye = BirdsEye(PANEL, 2 * TILE[1])
 
-    def frames(self) -> Iterator[np.ndarray]:
-        """(H, W, 3) BGR pictures, one a moment."""
+    def frames(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Seconds since the start and the (H, W, 3) BGR picture, for every moment that is worth showing."""
+        shown = -math.inf
         for index, moment in enumerate(self._log.moments):
-            yield self.frame(index, moment)
+            # stop trajectories between two images would make the picture flicker
+            if moment.images or moment.stamp - shown > SILENT:
+                shown = moment.stamp
+                yield moment.stamp - self._log.moments[0].stamp, self.frame(index)
 
-    def frame(self, index: int, moment: Moment) -> np.ndarray:
-        """The picture of one moment."""
+    def frame(self, index: int) -> np.ndarray:
+        """(H, W, 3) BGR of one of the log's moments."""
+        moment = self._log.moments[index]
         canvas = np.full((self.size[1], self.size[0], 3), BACKGROUND, np.uint8)
         for number, name in enumerate(self._names):
             row, column = divmod(number, 3)
             x, y = column * TILE[0], row * TILE[1]
             canvas[y : y + TILE[1], x : x + TILE[0]] = self._tile(name, moment)
-        canvas[: 2 * TILE[1], 3 * TILE[0] :] = self._birds_eye.draw(moment)
-        put_text(canvas, "plan, objects and risk, seen from above", (3 * TILE[0] + 10, 18), 0.4, FAINT)
-        self._strip(canvas[2 * TILE[1] :], index, moment)
+        panel = self._birds_eye.draw(moment, self._log.route_ahead(moment))
+        canvas[: 2 * TILE[1], 3 * TILE[0] :] = panel
+        put_text(canvas, "seen by the planner, from above", (3 * TILE[0] + 8, 4), 12)
+        self._strip(canvas[2 * TILE[1] :], index)
         return canvas
 
     def _tile(self, name: str, moment: Moment) -> np.ndarray:
         tile = np.full((TILE[1], TILE[0], 3), BACKGROUND, np.uint8)
-        if name in moment.images:
-            tile = cv2.resize(decode_bgr(moment.images[name]), TILE, interpolation=cv2.INTER_AREA)
-            if name in self._projectors:
-                draw_camera(tile, moment, self._projectors[name])
-        else:
-            put_text(tile, "no image", (TILE[0] // 2 - 35, TILE[1] // 2), 0.5, (60, 60, 255))
-        put_text(tile, name.lower().replace("rgb_", "").replace("cam_", "").replace("_", " "), (8, 16), 0.4)
+        try:
+            if name in moment.images:
+                tile = cv2.resize(decode_bgr(moment.images[name]), TILE, interpolation=cv2.INTER_AREA)
+                if name in self._projectors:
+                    draw_camera(tile, moment, self._projectors[name])
+            else:
+                put_text(tile, "no image", (TILE[0] // 2 - 30, TILE[1] // 2 - 8), 14, RED)
+        except DriveLogError:
+            put_text(tile, "damaged image", (TILE[0] // 2 - 50, TILE[1] // 2 - 8), 14, RED)
+        put_text(tile, short_name(name).replace("_", " "), (8, 4), 12)
         return tile
 
-    def _strip(self, strip: np.ndarray, index: int, moment: Moment) -> None:
-        risk, what = moment.top_risk
-        put_text(strip, f"{moment.speed * 3.6:4.0f} km/h", (14, 44), 1.0)
-        put_text(strip, Command(moment.trajectory.command).name, (14, 72), 0.5, FAINT)
-        put_text(strip, f"t {moment.stamp - self._log.moments[0].stamp:5.1f} s", (14, 96), 0.5, FAINT)
-        put_text(strip, f"risk {risk:.2f} {what}", (200, 44), 0.8, risk_bgr(risk))
-        if moment.trajectory.is_stop:
-            put_text(strip, f"STOP: {moment.trajectory.stop_reason[:70]}", (200, 72), 0.5, (80, 80, 255))
+    def _strip(self, strip: np.ndarray, index: int) -> None:
+        moment, first = self._log.moments[index], self._log.moments[0]
+        speed = "no odometry" if math.isnan(moment.speed) else f"{abs(moment.speed) * 3.6:.0f} km/h"
+        put_text(strip, speed, (14, 8), 28 if moment.odometry is not None else 16, bold=True)
+        put_text(strip, COMMANDS[Command(moment.trajectory.command)], (14, 52), 14)
+        put_text(strip, f"{moment.stamp - first.stamp:.1f} s{_latency(moment)}", (14, 80), 12, FAINT)
+        self._risk_words(strip, moment)
         past = [m for m in self._log.moments[: index + 1] if m.stamp > moment.stamp - HISTORY]
         times = np.array([m.stamp - moment.stamp for m in past])
-        speeds = np.array([m.speed for m in past])
-        curves = (
-            ("speed, m/s", speeds, max(10.0, float(np.nanmax(speeds, initial=0.0))), TEXT),
-            ("highest risk", np.array([m.top_risk[0] for m in past]), 1.0, (60, 120, 255)),
-        )
-        for number, (title, values, top, color) in enumerate(curves):
-            _curve(strip[8:-8, 620 + 560 * number : 1150 + 560 * number], title, times, values, top, color)
+        speeds = np.array([3.6 * m.speed for m in past])
+        top = max(30.0, 10.0 * math.ceil(np.nanmax(speeds, initial=0.0) / 10.0))
+        risks = np.array([m.top_risk[0] for m in past])
+        _curve(strip[6:-6, 640:1170], "speed, km/h", times, speeds, top, WHITE)
+        _curve(strip[6:-6, 1182:1712], "highest object risk", times, risks, 1.0, (60, 120, 255))
+
+    def _risk_words(self, strip: np.ndarray, moment: Moment) -> None:
+        left, width = 250, 370
+        if moment.trajectory.is_stop:
+            put_text(strip, "STOPPING", (left, 8), 28, RED, bold=True)
+            put_text(strip, shortened(moment.trajectory.stop_reason, 12, width), (left, 52), 12, RED)
+            return
+        top = moment.top_object
+        if top is None:
+            put_text(strip, "no object found", (left, 16), 16, FAINT)
+            return
+        put_text(strip, f"risk {top.risk:.2f}", (left, 8), 28, risk_bgr(top.risk), bold=True)
+        away = math.hypot(top.pose.position.x, top.pose.position.y)
+        count = len(moment.objects.objects)
+        words = f"{top.class_name.replace('_', ' ')}, {away:.0f} m away; {count} object{'s' * (count > 1)} in all"
+        put_text(strip, words, (left, 52), 14)
+
+
+def _latency(moment: Moment) -> str:
+    known = moment.status is not None and moment.status.total_milliseconds > 0.0
+    return f", planned in {moment.status.total_milliseconds:.0f} ms" if known else ""
 
 
 def _projectors(rig: CameraRig | None, names: Sequence[str]) -> dict[str, CameraProjector]:
@@ -94,41 +140,53 @@ def _projectors(rig: CameraRig | None, names: Sequence[str]) -> dict[str, Camera
     return {n: CameraProjector(rig, rig.names.index(n), TILE) for n in names if n in rig.names}
 
 
-def _curve(
-    area: np.ndarray, title: str, times: np.ndarray, values: np.ndarray, top: float, color: tuple[int, int, int]
-) -> None:
+def _curve(area: np.ndarray, title: str, times: np.ndarray, values: np.ndarray, top: float, color: Color) -> None:
     height, width = area.shape[:2]
-    cv2.rectangle(area, (0, 0), (width - 1, height - 1), (62, 57, 52), 1)
+    cv2.rectangle(area, (0, 0), (width - 1, height - 1), (70, 65, 60), 1)
     known = np.isfinite(values)
     x = (1.0 + times[known] / HISTORY) * (width - 1)
-    y = (1.0 - np.clip(values[known] / top, 0, 1)) * (height - 6) + 3
-    cv2.polylines(area, [np.rint(np.stack([x, y], 1)).astype(np.int32)], False, color, 2, cv2.LINE_AA)
-    put_text(area, f"{title} (last {HISTORY:.0f} s, up to {top:.0f})", (8, 16), 0.38, FAINT)
+    y = (1.0 - np.clip(values[known] / top, 0, 1)) * (height - 28) + 22
+    if known.any():
+        cv2.polylines(area, [np.rint(np.stack([x, y], 1)).astype(np.int32)], False, color, 2, cv2.LINE_AA)
+    put_text(area, f"{title}, 0 to {top:.0f}, last {HISTORY:.0f} s", (8, 3), 11, FAINT)
 
 
 def write_video(log: DriveLog, path: Path, on_frame: Callable[[], None] = lambda: None) -> None:
-    """Encode the drive as H.264 at its own pace; `on_frame()` after each picture."""
+    """Encode the drive as H.264, each picture at its own time; `on_frame()` after each."""
     drawn = DriveVideo(log)
-    stamps = [m.stamp for m in log.moments]
-    period = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.1
-    rate = Fraction(1.0 / max(period, 0.02)).limit_denominator(1000)
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "24", "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=30, options={"crf": "23", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = *drawn.size, "yuv420p"
-        for picture in drawn.frames():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        stream.codec_context.time_base = stream.time_base = TIME_BASE
+        for seconds, picture in drawn.frames():
+            _encode(container, stream, picture, seconds)
             on_frame()
+        _encode(container, stream, picture, seconds + LAST_SHOWN)  # else the last one would not be seen
         container.mux(stream.encode(None))
 
 
-def main() -> None:
+def _encode(
+    container: av.container.OutputContainer, stream: av.VideoStream, picture: np.ndarray, seconds: float
+) -> None:
+    frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+    frame.time_base, frame.pts = TIME_BASE, round(seconds / TIME_BASE)
+    container.mux(stream.encode(frame))
+
+
+def main() -> int:
     """`python -m rsd_ros.drive_video drive.mcap [drive.mp4]`."""
     parser = argparse.ArgumentParser(description="Draw a recorded drive as a video.")
     parser.add_argument("recording", type=Path, help="MCAP file of /rsd/recorder")
     parser.add_argument("video", type=Path, nargs="?", help="default: the recording's name with .mp4")
     arguments = parser.parse_args()
-    write_video(read_drive(arguments.recording), arguments.video or arguments.recording.with_suffix(".mp4"))
+    try:
+        log = read_drive(arguments.recording)
+    except DriveLogError as problem:
+        print(f"drive_video: {problem}", file=sys.stderr)
+        return 1
+    write_video(log, arguments.video or arguments.recording.with_suffix(".mp4"))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

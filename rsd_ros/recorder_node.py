@@ -7,16 +7,16 @@ from pathlib import Path
 
 import cv2
 import rclpy
-from mcap.writer import CompressionType, Writer
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from rsd_ros.compat.rosidl_runtime_py import get_message
-from rsd_ros.conversions import decode_image, image_size
-from rsd_ros.message_definitions import message_definition
+from rsd_ros.conversions import InvalidInput, decode_image, image_size
+from rsd_ros.mcap_file import McapFile, recorder_profile
 from rsd_ros.parameters import Parameter, declare, read
 
 PARAMETERS = (
@@ -24,7 +24,7 @@ PARAMETERS = (
     Parameter("cameras_only", [""], "image topics to record; empty: every Image topic below image_namespace"),
     Parameter("image_namespace", "/carla/ego_vehicle", "where the camera topics lie"),
     Parameter("jpeg_quality", 80, "quality of the recorded images", 1, 100),
-    Parameter("topics", [""], "further topics to record"),
+    Parameter("topics", [""], "further topics to record, beside what planner, control and world send"),
 )
 # topic -> latched; everything the planner, the controller and the world say
 TOPICS = {
@@ -34,39 +34,12 @@ TOPICS = {
     "/rsd/planner/status": False, "/rsd/world/events": True,
     "/carla/ego_vehicle/odometry": False, "/carla/ego_vehicle/waypoints": True, "/carla/ego_vehicle/speedometer": False,
     "/carla/ego_vehicle/vehicle_control_cmd": False, "/carla/ego_vehicle/vehicle_status": False, "/carla/status": False,
+    "/carla/ego_vehicle/global_plan": True, "/carla/ego_vehicle/vehicle_info": True, "/carla/world_info": True,
 }  # fmt: skip
-DISCOVERY_PERIOD = 0.5  # s
-
-
-def recorder_profile(latched: bool) -> QoSProfile:
-    """Reliable with a deep queue: a recorder may lag for a moment but should lose nothing."""
-    durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=durability
-    )
-
-
-class McapFile:
-    """An MCAP file of ROS 2 messages; schemas and channels are registered as topics appear."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("wb")
-        self._writer = Writer(self._file, compression=CompressionType.ZSTD)
-        self._writer.start(profile="ros2", library="rsd")
-        self._channels: dict[str, int] = {}
-
-    def write(self, topic: str, type_name: str, data: bytes, stamp_ns: int) -> None:
-        """Append one serialized message."""
-        if topic not in self._channels:
-            schema = self._writer.register_schema(type_name, "ros2msg", message_definition(type_name).encode())
-            self._channels[topic] = self._writer.register_channel(topic, "cdr", schema)
-        self._writer.add_message(self._channels[topic], stamp_ns, data, stamp_ns)
-
-    def close(self) -> None:
-        """Write the index; without it readers have to scan."""
-        self._writer.finish()
-        self._file.close()
+DISCOVERY_PERIOD = 0.2  # s
+IMAGE, COMPRESSED_IMAGE, CAMERA_INFO = (
+    "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"
+)  # fmt: skip
 
 
 class RecorderNode(Node):
@@ -78,45 +51,60 @@ class RecorderNode(Node):
         self._settings = read(self, PARAMETERS)
         self._file = McapFile(Path(self._settings.output))
         self._wanted = dict(TOPICS) | {t: False for t in self._settings.topics if t}
-        self._subscribed: set[str] = set()
+        self._seen: set[str] = set()
         self.newest_images: dict[str, bytes] = {}  # camera -> JPEG
         self._discover()
         # discovery goes by wall time: on simulated time nothing would be found before the first tick
-        self.create_timer(DISCOVERY_PERIOD, self._discover, clock=rclpy.clock.Clock())
+        self.create_timer(DISCOVERY_PERIOD, self._discover, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _discover(self) -> None:
-        cameras = [t for t in self._settings.cameras_only if t]
         for topic, types in self.get_topic_names_and_types():
-            if topic in self._subscribed or len(types) != 1:
+            if topic in self._seen or len(types) != 1 or not self._is_wanted(topic, types[0]):
                 continue
-            if topic in self._wanted:
-                self._record(topic, types[0], self._wanted[topic])
-            elif types[0] == "sensor_msgs/msg/Image" and (
-                topic in cameras or (not cameras and topic.startswith(self._settings.image_namespace))
-            ):
-                self._record_image(topic)
-            elif types[0] == "sensor_msgs/msg/CameraInfo" and topic.startswith(self._settings.image_namespace):
-                self._record(topic, types[0], False)
+            self._seen.add(topic)
+            try:
+                self._record_image(topic) if types[0] == IMAGE else self._record(topic, types[0])
+            except (LookupError, OSError, ValueError) as problem:
+                self.get_logger().error(f"{topic} is not recorded, its type {types[0]} is not installed: {problem}")
 
-    def _record(self, topic: str, type_name: str, latched: bool) -> None:
-        self._subscribed.add(topic)
+    def _is_wanted(self, topic: str, type_name: str) -> bool:
+        cameras = [t for t in self._settings.cameras_only if t]
+        below = topic.startswith(self._settings.image_namespace + "/")
+        if type_name == IMAGE:
+            return topic in cameras if cameras else below
+        return topic in self._wanted or (type_name == CAMERA_INFO and below)
+
+    def _profile(self, topic: str) -> QoSProfile:
+        """What its publishers offer; where none is up yet, what this topic usually has."""
+        offers = [publisher.qos_profile for publisher in self.get_publishers_info_by_topic(topic)]
+        if not offers:
+            return recorder_profile(self._wanted.get(topic, False))
+        latched = all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
+        return recorder_profile(latched, all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers))
+
+    def _record(self, topic: str, type_name: str) -> None:
+        profile = self._profile(topic)
+        self._file.add_topic(topic, type_name, profile)
 
         def write(data: bytes) -> None:
-            self._file.write(topic, type_name, data, self._now())
+            self._file.write(topic, data, self._now())
 
-        self.create_subscription(get_message(type_name), topic, write, recorder_profile(latched), raw=True)
+        self.create_subscription(get_message(type_name), topic, write, profile, raw=True)
 
     def _record_image(self, topic: str) -> None:
-        self._subscribed.add(topic)
+        profile, written = self._profile(topic), f"{topic}/compressed"
+        self._file.add_topic(written, COMPRESSED_IMAGE, profile)
 
         def write(message: Image) -> None:
-            compressed = self._compress(message, topic)
-            self._file.write(
-                f"{topic}/compressed", "sensor_msgs/msg/CompressedImage", serialize_message(compressed), self._now()
-            )
+            try:
+                compressed = self._compress(message, topic)
+            except InvalidInput as problem:
+                self.get_logger().error(f"not recorded: {problem}", throttle_duration_sec=5.0)
+                return
+            self._file.write(written, serialize_message(compressed), self._now())
             self.newest_images[topic.split("/")[-2]] = bytes(compressed.data)
 
-        self.create_subscription(Image, topic, write, recorder_profile(False))
+        self.create_subscription(Image, topic, write, profile)
 
     def _compress(self, message: Image, topic: str) -> CompressedImage:
         bgr = cv2.cvtColor(decode_image(message, topic, image_size(message)), cv2.COLOR_RGB2BGR)
@@ -134,9 +122,9 @@ class RecorderNode(Node):
         super().destroy_node()
 
 
-def main() -> None:
-    """Run until interrupted."""
-    rclpy.init(args=sys.argv)
+def main(args: list[str] | None = None) -> int:
+    """Record until told to end."""
+    rclpy.init(args=args)
     node = RecorderNode()
     try:
         rclpy.spin(node)
@@ -144,7 +132,9 @@ def main() -> None:
         pass
     finally:
         node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
