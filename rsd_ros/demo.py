@@ -18,6 +18,8 @@ from rsd_ros.drive_log import DriveLog, DriveLogError, read_drive
 
 PASSED, NOT_PASSED, BROKEN = 0, 1, 3
 INTERRUPTED = "interrupted"
+# s of wall time: on a busy machine the drive gets slower, it does not get another one
+SYNC_DEADLINE, TRAJECTORY_WAIT, CONTROL_TIMEOUT, DRIVER_TIMEOUT = 2.0, 10.0, 20.0, 600.0
 PRODUCTS = ("drive.mcap", "drive.mp4", "report.html", "metrics.json", "logs")
 
 
@@ -60,12 +62,20 @@ def world_parameters(options: argparse.Namespace) -> dict[str, object]:
         "town": options.town, "route": options.route, "scenario": options.scenario, "weather": options.weather,
         "seed": options.seed, "vehicles": options.vehicles, "pedestrians": options.pedestrians,
         "max_seconds": options.duration, "image_width": options.width, "image_height": options.height,
+        "control_timeout": CONTROL_TIMEOUT, "driver_timeout": DRIVER_TIMEOUT,
     }  # fmt: skip
 
 
 def planner_parameters(options: argparse.Namespace) -> dict[str, object]:
     """Parameters of `/rsd/planner` for these options."""
-    return {"weights": options.weights, "device": options.device, "use_sim_time": True}
+    return {
+        "weights": options.weights, "device": options.device, "use_sim_time": True, "sync_deadline": SYNC_DEADLINE
+    }  # fmt: skip
+
+
+def control_parameters() -> dict[str, object]:
+    """Parameters of `/rsd/control`."""
+    return {"use_sim_time": True, "trajectory_wait": TRAJECTORY_WAIT}
 
 
 def drive(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str]:
@@ -82,7 +92,7 @@ def drive(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], st
     problem = ""
     with DriveProcesses(folder / "logs") as processes:
         processes.start("planner", "rsd_ros.planner_node", planner_parameters(options))
-        processes.start("control", "rsd_ros.control_node", {"use_sim_time": True})
+        processes.start("control", "rsd_ros.control_node", control_parameters())
         watcher = DriveWatcher(title(options), folder / "drive.mcap" if options.record else None, options.view)
         try:
             processes.start("world", "rsd_ros.world_node", world_parameters(options))

@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mcap.exceptions import McapError
 from mcap.reader import NonSeekingReader
 from mcap_ros2.decoder import DecoderFactory
 from scipy.spatial.transform import Rotation
@@ -153,7 +152,7 @@ def read_drive(path: Path) -> DriveLog:
     try:
         for topic, message in _messages(path):
             collected.add(topic, message)
-    except (McapError, OSError, ValueError, RuntimeError, EOFError) as problem:
+    except Exception as problem:  # a damaged file may fail anywhere in the reader, and is read up to there
         damage = f"{type(problem).__name__}: {problem}"
         if not collected.moments:
             raise DriveLogError(f"{path} is not a readable MCAP recording ({damage})") from problem

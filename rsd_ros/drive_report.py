@@ -101,7 +101,7 @@ def _latency(log: DriveLog) -> str:
     if not stages:
         return "<p class=note>The recording holds no planner status.</p>"
     figure, axis = plt.subplots(figsize=(11, 0.5 + 0.45 * len(stages)))
-    axis.boxplot(list(stages.values()), vert=False, whis=(1, 99), showfliers=False)
+    axis.boxplot(list(stages.values()), orientation="horizontal", whis=(1, 99), showfliers=False)
     axis.set_yticks(range(1, len(stages) + 1), list(stages))
     axis.set_xlabel("ms of wall time (box: quartiles, whiskers: 1 and 99 %)")
     axis.grid(alpha=0.3)

@@ -53,6 +53,7 @@ class RecorderNode(Node):
         self._wanted = dict(TOPICS) | {t: False for t in self._settings.topics if t}
         self._seen: set[str] = set()
         self.newest_images: dict[str, bytes] = {}  # camera -> JPEG
+        self.written = 0  # messages
         self._discover()
         # discovery goes by wall time: on simulated time nothing would be found before the first tick
         self.create_timer(DISCOVERY_PERIOD, self._discover, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -87,7 +88,7 @@ class RecorderNode(Node):
         self._file.add_topic(topic, type_name, profile)
 
         def write(data: bytes) -> None:
-            self._file.write(topic, data, self._now())
+            self._write(topic, data)
 
         self.create_subscription(get_message(type_name), topic, write, profile, raw=True)
 
@@ -101,7 +102,7 @@ class RecorderNode(Node):
             except InvalidInput as problem:
                 self.get_logger().error(f"not recorded: {problem}", throttle_duration_sec=5.0)
                 return
-            self._file.write(written, serialize_message(compressed), self._now())
+            self._write(written, serialize_message(compressed))
             self.newest_images[topic.split("/")[-2]] = bytes(compressed.data)
 
         self.create_subscription(Image, topic, write, profile)
@@ -113,8 +114,9 @@ class RecorderNode(Node):
         out.data.frombytes(cv2.imencode(".jpg", bgr, options)[1].tobytes())
         return out
 
-    def _now(self) -> int:
-        return self.get_clock().now().nanoseconds
+    def _write(self, topic: str, data: bytes) -> None:
+        self._file.write(topic, data, self.get_clock().now().nanoseconds)
+        self.written += 1
 
     def destroy_node(self) -> None:
         """Close the file, then the node."""

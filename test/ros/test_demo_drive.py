@@ -1,0 +1,112 @@
+"""The demo as a user starts it: its products, its exit codes, and that it leaves no process behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from rsd_ros.drive_log import read_drive
+
+pytestmark = [pytest.mark.usefixtures("gl_process"), pytest.mark.timeout(900)]
+SMALL = ("--weights", "random", "--rig", "160x90", "--vehicles", "4", "--pedestrians", "3")
+PATIENCE = 600.0  # s; a crowded machine may be slow, an idle one needs a small part of it
+
+
+def left_running(domain: int) -> list[str]:
+    """Command lines of our processes in this ROS domain."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            settings = (process / "environ").read_bytes().split(b"\0")
+        except OSError:  # ended meanwhile, or another user's
+            continue
+        if "rsd_ros." in command and f"ROS_DOMAIN_ID={domain}".encode() in settings:
+            found.append(command)
+    return found
+
+
+def only_folder(out: Path) -> Path:
+    (folder,) = out.iterdir()
+    return folder
+
+
+def test_a_short_drive_leaves_its_products(start_process: Callable, ros_domain: int, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    demo = start_process("-m", "rsd_ros.demo", "--duration", "2", "--out", str(out), *SMALL)
+    code = demo.popen.wait(PATIENCE)
+    folder = only_folder(out)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["problem"] == ""
+    assert code == (0 if metrics["passed"] else 1), demo.output()
+    assert metrics["world"]["time"] == pytest.approx(2.0, abs=0.15)
+    assert {"network", "total"} <= set(metrics["milliseconds"])
+
+    log = read_drive(folder / "drive.mcap")
+    assert log.damage == ""
+    assert len(log.rig.names) == 6
+    assert log.route is not None
+    assert len(log.moments) == metrics["plans"] > 0
+    assert all(len(moment.images) == 6 for moment in log.moments if not moment.trajectory.is_stop)
+    with av.open(str(folder / "drive.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) > 1
+    assert "data:image/svg+xml" in (folder / "report.html").read_text()
+    assert str(folder / "drive.mp4") in demo.output()
+    assert left_running(ros_domain) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--weights", "no_such_file.safetensors"), "no_such_file.safetensors"),
+        (("--weights", "random", "--town", "atlantis"), "atlantis"),
+    ],
+)
+def test_what_cannot_start_is_named_and_nothing_is_left(
+    options: tuple[str, ...], message: str, start_process: Callable, ros_domain: int, tmp_path: Path
+) -> None:
+    demo = start_process("-m", "rsd_ros.demo", "--out", str(tmp_path / "out"), *SMALL[2:], *options)
+    assert demo.popen.wait(PATIENCE) == 3
+    assert message in demo.output()
+    assert "Traceback" not in demo.output()
+    assert left_running(ros_domain) == []
+
+
+@pytest.mark.parametrize(("end", "code"), [("interrupt", 1), ("kill the planner", 3)])
+def test_a_drive_that_is_cut_short_still_gives_its_report(
+    end: str, code: int, start_process: Callable, ros_domain: int, tmp_path: Path
+) -> None:
+    demo = start_process("-m", "rsd_ros.demo", "--out", str(tmp_path / "out"), *SMALL)
+    until = time.monotonic() + PATIENCE
+    while "s driven" not in demo.output() and demo.popen.poll() is None and time.monotonic() < until:
+        time.sleep(0.2)
+    if end == "interrupt":
+        demo.popen.send_signal(signal.SIGINT)
+    else:
+        subprocess.run(["kill", "-9", str(child_of(demo.popen.pid, "rsd_ros.planner_node"))], check=True)
+    assert demo.popen.wait(PATIENCE) == code, demo.output()
+    folder = only_folder(tmp_path / "out")
+    assert {"drive.mcap", "drive.mp4", "report.html", "metrics.json"} <= {path.name for path in folder.iterdir()}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["passed"] is False
+    assert metrics["problem"]
+    assert left_running(ros_domain) == []
+
+
+def child_of(parent: int, module: str) -> int:
+    """Process id of the child that runs a module."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            is_child = int(stat.read_text().rsplit(")", 1)[1].split()[1]) == parent
+            if is_child and module in (stat.parent / "cmdline").read_text():
+                return int(stat.parent.name)
+        except OSError:
+            continue
+    raise AssertionError(f"{parent} has no child that runs {module}")
