@@ -31,6 +31,7 @@ setup(
         "towns": ["scenariogeneration", "pyclothoids"],
         "labels": ["openai", "pyarrow"],
         "vlm": ["transformers", "accelerate"],
+        "triton": ["triton"],  # a CUDA build of torch brings it; beside a CPU build its interpreter serves the tests
         "cluster": ["ray"],
         "train": ["tensorboard"],
         "dev": [
