@@ -79,8 +79,8 @@ def _decode_raw(message: Image, camera: str) -> np.ndarray:
             f"{camera}: {message.width}x{message.height} {message.encoding} image with step {message.step} holds "
             f"{len(message.data)} bytes, expected {max(step, row) * message.height}; the publisher cut it short"
         )
-    pixels = np.frombuffer(message.data, np.uint8, count=step * message.height).reshape(message.height, step)
-    pixels = pixels[:, :row].reshape(message.height, message.width, channels)
+    rows = np.frombuffer(message.data, np.uint8, count=step * message.height).reshape(message.height, step)
+    pixels = rows[:, :row].reshape(message.height, message.width, channels)
     return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
 
 
@@ -98,7 +98,7 @@ def _decode_compressed(message: CompressedImage, camera: str) -> np.ndarray:
 def byte_array(pixels: np.ndarray) -> array.array:
     """`pixels` as the array type that a message's `uint8[]` takes at once (numpy is checked byte by byte)."""
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast("B"))
+    data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
     return data
 
 

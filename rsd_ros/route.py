@@ -48,12 +48,12 @@ def _chord_headings(points: np.ndarray, near: int, far: int) -> tuple[np.ndarray
 
     before, after = at(-near) - at(-far), at(far) - at(near)
     ahead = np.arctan2(*(at(1) - at(-1)).T[::-1])
-    headings = [np.arctan2(chord[:, 1], chord[:, 0]) for chord in (before, after)]
-    # At the ends of the route a chord shrinks to a point: the local heading stands in for it.
-    return tuple(
-        np.where(np.linalg.norm(chord, axis=1) < 1e-6, ahead, heading)
-        for chord, heading in zip((before, after), headings, strict=True)
-    )
+
+    def heading(chord: np.ndarray) -> np.ndarray:
+        # At the ends of the route a chord shrinks to a point: the local heading stands in for it.
+        return np.where(np.linalg.norm(chord, axis=1) < 1e-6, ahead, np.arctan2(chord[:, 1], chord[:, 0]))
+
+    return heading(before), heading(after)
 
 
 def _sidestep(points: np.ndarray, near: int, far: int) -> np.ndarray:

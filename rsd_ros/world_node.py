@@ -201,6 +201,9 @@ def main(args: list[str] | None = None) -> int:
         print(f"rsd/world: {problem}", file=sys.stderr)
         rclpy.try_shutdown()
         return EXIT_NO_WORLD
+    except KeyboardInterrupt:  # building a town takes seconds
+        rclpy.try_shutdown()
+        return 0
     over = threading.Event()
     spinning = threading.Thread(target=_spin, args=(node, over), daemon=True)
     spinning.start()

@@ -27,13 +27,15 @@ from rsd_model.geometry import project_to_image
 from rsd_model.inference import PlannerRuntime
 from rsd_model.network import Planner
 from rsd_ros import qos
-from rsd_ros.compat.messages import PlannerStatus
+from rsd_ros.compat.messages import PlannedTrajectory, PlannerStatus
 from rsd_ros.conversions import decode_image, ns_to_stamp, odometry_message, stamp_to_ns
 from rsd_ros.plan_publishers import TOPICS
 from rsd_ros.planner_node import EXIT_NOT_CONFIGURED
 from rsd_ros.planner_parameters import PLANNER_PARAMETERS
 from rsd_ros.world_messages import transform_message
 
+pytestmark = pytest.mark.timeout(300)
+START_SECONDS = 200  # a loaded machine takes its time to import torch
 OUT = Path(__file__).resolve().parents[2] / "out" / "test"
 
 
@@ -121,14 +123,16 @@ def test_a_real_frame_is_planned_on_and_its_boxes_land_on_their_objects(
         vehicle.send_transforms(
             [transform_message(c.cam_to_ego, "ego_vehicle", c.name, ns_to_stamp(0)) for c in frame.cameras]
         )
-        sent = []
+        sent: list[int] = []
+
+        def whole_plans() -> list[PlannedTrajectory]:
+            return [p for p in vehicle.plans() if p.valid_share == 1.0 and stamp_to_ns(p.header.stamp) in sent]
+
         for _ in range(20):
             sent.append(send_real_frame(b, frame, transport, images))
-            if b.spin_until(lambda: all(vehicle.received[name] for name in TOPICS) and vehicle.plans(), 3.0):
+            if b.spin_until(lambda: all(vehicle.received[name] for name in TOPICS) and whole_plans(), 5.0):
                 break
-        assert vehicle.plans(), b.explain()
-        assert stamp_to_ns(vehicle.plans()[-1].header.stamp) in sent
-        assert all(camera.valid for camera in vehicle.status().cameras)
+        assert whole_plans(), b.explain()
         for name in TOPICS:
             values = np.array(list(numbers(vehicle.received[name][-1])))
             assert len(values)
@@ -212,7 +216,7 @@ def test_every_parameter_is_described_and_bounded_and_a_wrong_one_stops_the_star
         ):
             assert descriptor.floating_point_range or descriptor.integer_range
     process = start_process("-m", "rsd_ros.planner_node", "--ros-args", "-p", "sync_policy:=guess")
-    assert process.popen.wait(60) == EXIT_NOT_CONFIGURED
+    assert process.popen.wait(START_SECONDS) == EXIT_NOT_CONFIGURED
     assert "sync_policy is 'guess', expected one of: deadline, approximate" in process.output()
 
 
@@ -249,7 +253,9 @@ def test_weights_that_cannot_be_used_end_the_start_with_a_sentence_and_an_exit_c
     process = start_process(
         "-m", "rsd_ros.planner_node", "--ros-args", "-p", f"weights:={weights}", "-p", f"config:={config}"
     )
-    assert spin_until([listener], lambda: listener.errors and process.popen.poll() is not None, 60), process.output()
+    assert spin_until([listener], lambda: listener.errors and process.popen.poll() is not None, START_SECONDS), (
+        process.output()
+    )
     assert process.popen.returncode == EXIT_NOT_CONFIGURED
     assert sentence in process.output()
     assert str(weights) in process.output()
@@ -263,7 +269,7 @@ def test_a_network_for_another_number_of_cameras_is_refused(ros_domain: int, sta
         "-m", "rsd_ros.planner_node", "--ros-args", "-p", "weights:=random", "-p", 'cameras:=["a", "b"]',
         "-p", 'image_topics:=["/a", "/b"]', "-p", 'camera_info_topics:=["/a_info", "/b_info"]',
     )  # fmt: skip
-    assert process.popen.wait(60) == EXIT_NOT_CONFIGURED
+    assert process.popen.wait(START_SECONDS) == EXIT_NOT_CONFIGURED
     assert "cameras has 2 names, the network takes 6" in process.output()
 
 
@@ -288,7 +294,7 @@ print("TORCH", "torch" in sys.modules)
 
 def test_the_planner_process_imports_nothing_of_the_world(ros_domain: int, start_process):
     process = start_process("-c", PROBE)
-    process.popen.wait(60)
+    process.popen.wait(START_SECONDS)
     output = process.output()
     assert "CODE 0" in output, output
     assert "TORCH True" in output
@@ -298,7 +304,7 @@ def test_the_planner_process_imports_nothing_of_the_world(ros_domain: int, start
 def test_a_planner_that_is_interrupted_or_terminated_ends_cleanly(ros_context, start_process, spin_until):
     listener = Listener(ros_context)
     process = start_process("-m", "rsd_ros.planner_node", "--ros-args", "-p", "weights:=random")
-    assert spin_until([listener], lambda: "network loaded" in listener.errors, 60), process.output()
+    assert spin_until([listener], lambda: "network loaded" in listener.errors, START_SECONDS), process.output()
     assert process.stop() == 0, process.output()
     assert "Traceback" not in process.output()
     listener.destroy_node()

@@ -43,6 +43,8 @@ from rsd_ros.world_messages import (
     waypoints_message,
 )
 
+pytestmark = pytest.mark.timeout(300)
+START_SECONDS = 250  # a loaded machine takes its time to build a town
 VEHICLE = "/carla/ego_vehicle"
 SIZE = (96, 54)
 TOPICS = {
@@ -60,7 +62,7 @@ TOPICS = {
     "/rsd/world/events": (String, True),
 }
 START = [
-    "-m", "rsd_ros.world_node", "--ros-args", "-p", 'driver_node:="/driver"', "-p", "driver_timeout:=100.0",
+    "-m", "rsd_ros.world_node", "--ros-args", "-p", 'driver_node:="/driver"', "-p", "driver_timeout:=250.0",
     "-p", f"image_width:={SIZE[0]}", "-p", f"image_height:={SIZE[1]}", "-p", "vehicles:=4", "-p", "pedestrians:=2",
 ]  # fmt: skip
 
@@ -106,7 +108,9 @@ def driver(ros_context: object) -> Driver:
 @pytest.mark.usefixtures("gl_process")
 def test_the_world_speaks_as_carlas_bridge_and_moves_by_one_command_a_tick(driver, start_process, spin_until):
     process = start_process(*START, "-p", "max_seconds:=2.5")
-    assert spin_until([driver], lambda: driver.heard["/rsd/world/events"] and process.popen.poll() is not None, 100)
+    assert spin_until(
+        [driver], lambda: driver.heard["/rsd/world/events"] and process.popen.poll() is not None, START_SECONDS
+    )
     assert process.popen.returncode == 0, process.output()
     assert "Traceback" not in process.output()
 
@@ -166,7 +170,7 @@ def test_a_tick_without_a_sound_command_goes_on_with_the_last_one_and_an_interru
 
     driver.answer = answer
     process = start_process(*START, "-p", "control_timeout:=0.1")
-    assert spin_until([driver], lambda: len(driver.clock) >= 14, 100), process.output()
+    assert spin_until([driver], lambda: len(driver.clock) >= 14, START_SECONDS), process.output()
     controls = [s.control.throttle for s in driver.heard[f"{VEHICLE}/vehicle_status"][6:]]
     assert controls == pytest.approx([0.5] * len(controls))
     assert "steer 3.0 is outside -1 .. 1: command refused" in process.output()
@@ -181,7 +185,7 @@ def test_a_tick_without_a_sound_command_goes_on_with_the_last_one_and_an_interru
 )
 def test_a_world_that_cannot_be_built_says_why_and_exits_with_an_error(start_process, name: str, value: str, word: str):
     process = start_process("-m", "rsd_ros.world_node", "--ros-args", "-p", f"{name}:={value}")
-    assert process.popen.wait(60) == 4
+    assert process.popen.wait(START_SECONDS) == 4
     assert word in process.output()
     assert "Traceback" not in process.output()
 
