@@ -24,7 +24,7 @@ from rsd_ros.drive_log import Moment
 from rsd_ros.drive_video import COMMANDS, short_name
 from rsd_ros.live_view import LiveView
 from rsd_ros.recorder_node import RecorderNode
-from rsd_ros.watch_node import WatchNode
+from rsd_ros.watcher import WatchNode
 
 REFRESH = 0.2  # s
 PLAIN_EVERY = 5.0  # s between lines where the output is no terminal
