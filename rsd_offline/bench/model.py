@@ -70,13 +70,12 @@ class PartClock:
 
 
 def build(name: str, device: str) -> tuple[Planner, PlannerInputs]:
-    """A planner of random weights as PlannerRuntime runs it, RiskHead on, and inputs with a previous BEV."""
+    """A planner of random weights with its RiskHead on, and inputs with a previous BEV: the steady state."""
     config = load_model_config(name)
     if config.risk_head is None:
         config = replace(config, risk_head={})
     torch.manual_seed(0)
     planner = Planner(config).eval().requires_grad_(False).to(device)
-    fold_batch_norm(planner.backbone)
     inputs = example_inputs(config)
     cells = config.bev.rows * config.bev.columns
     images = inputs.images.flatten(0, 1).contiguous(memory_format=torch.channels_last)[None]
@@ -188,7 +187,8 @@ def bench_model(name: str, watch: Stopwatch, compiled: bool, precisions: list[st
         raise ValueError(f"precision {unknown!r}: allowed are {', '.join(PRECISIONS)}")
     keep_freed_memory()
     planner, inputs = build(name, watch.device)
-    config, flops = planner.config, {}
+    config, parameters, flops = planner.config, parameters_by_part(planner), {}
+    fold_batch_norm(planner.backbone)  # as PlannerRuntime does
     with torch.inference_mode():
         # The pass that counts operations and memory is also the warm-up of those that are timed.
         memory = peak_memory(lambda: flops.update(count_flops(planner, inputs)), watch.device)
@@ -200,7 +200,7 @@ def bench_model(name: str, watch: Stopwatch, compiled: bool, precisions: list[st
             "repeats": watch.repeats,
             "images": [config.cameras, *config.image.padded_size],
             "bev": [config.bev.rows, config.bev.columns],
-            "parameters": parameters_by_part(planner),
+            "parameters": parameters,
             "GFLOP": flops,
             "latency ms": {part: percentiles(values) for part, values in times.items()},
             "peak memory MB": memory,
