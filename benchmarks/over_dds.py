@@ -24,7 +24,7 @@ from rich.table import Table
 from rsd_model.resources import config_path
 from rsd_offline.evaluation.drive import DriveConfig, drive_all, evaluation_episodes
 from rsd_ros.demo_processes import process_environment
-from rsd_world.render.weather import WEATHER_NAMES
+from rsd_world.render.weather import WEATHERS
 from rsd_world.scenarios import scenario_catalogue
 from rsd_world.world import Episode
 
@@ -56,8 +56,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/over_dds.json"))
     options = parser.parse_args()
     weights = options.weights or config_path("weights/nano.safetensors")
-    names = list(scenario_catalogue()) if options.scenarios else []
-    episodes = evaluation_episodes(options.town, options.routes, options.seed, names, list(WEATHER_NAMES))
+    names = [info.name for info in scenario_catalogue()] if options.scenarios else []
+    episodes = evaluation_episodes(options.town, options.routes, options.seed, names, list(WEATHERS))
     inside = {r.episode: r for r in drive_all(DriveConfig(weights=str(weights)), episodes, workers=2)}
     table = Table("route", "scenario", "weather", "in process", "over DDS", "real-time factor")
     rows = []

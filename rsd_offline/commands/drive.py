@@ -27,15 +27,15 @@ def drive(
     from rsd_model.resources import config_path
     from rsd_offline.evaluation.drive import DriveConfig, drive_all, evaluation_episodes, write_report
     from rsd_offline.training.run import progress_bar
-    from rsd_world.render.weather import WEATHER_NAMES
+    from rsd_world.render.weather import WEATHERS
     from rsd_world.scenarios import scenario_catalogue
     from rsd_world.score.episode_score import aggregate
 
     if policy == "student" and weights is None:
         weights = config_path("weights/nano.safetensors")
     config = DriveConfig(policy=policy, weights=str(weights or ""), plan_every=plan_every)
-    names = list(scenario_catalogue()) if scenarios else []
-    episodes = evaluation_episodes(town, routes, seed, names, weather or list(WEATHER_NAMES))
+    names = [info.name for info in scenario_catalogue()] if scenarios else []
+    episodes = evaluation_episodes(town, routes, seed, names, weather or list(WEATHERS))
     results = []
     with progress_bar() as progress:
         task = progress.add_task(f"{policy} in {town}", total=len(episodes), text="")

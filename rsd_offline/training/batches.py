@@ -131,6 +131,9 @@ class StepBatches(Dataset):
         valid = np.ones((len(frames), cameras), bool)
         if rng.random() < self._train.camera_drop:
             valid[:, rng.integers(cameras)] = False
+        status = np.stack([ego_status(e, self._model) for e in egos])
+        if rng.random() < self._train.status_drop:
+            status = np.zeros_like(status)
         frame_id = episode.frame_id(index)
         targets = sample_targets(
             episode, index, self._model, self._risk_head,
@@ -143,7 +146,7 @@ class StepBatches(Dataset):
             "can_bus": np.stack([can_bus(e, p) for e, p in zip(egos, [None, *egos], strict=False)]),
             "command": np.array([int(f.command) for f in frames]),
             "route": np.stack([route_input(f.route, self._model) for f in frames]),
-            "ego_status": np.stack([ego_status(e, self._model) for e in egos]),
+            "ego_status": status,
             "targets": targets,
         }
 
