@@ -49,7 +49,9 @@ def brighten(image: np.ndarray, measured: float, target: float) -> np.ndarray:
     gamma = np.clip(np.log(target / 255.0) / np.log(np.clip(measured, 2.0, 250.0) / 255.0), 0.3, 1.0)
     table = (255.0 * (np.arange(256) / 255.0) ** gamma).round().astype(np.uint8)
     luma, red, blue = cv2.split(cv2.cvtColor(cv2.LUT(image, table), cv2.COLOR_RGB2YCrCb))
+    before = float(luma.mean())
     luma = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(luma)
+    luma = cv2.convertScaleAbs(luma, alpha=before / max(float(luma.mean()), 1.0))  # contrast, not more light
     return cv2.cvtColor(cv2.merge((luma, red, blue)), cv2.COLOR_YCrCb2RGB)
 
 

@@ -1,0 +1,199 @@
+"""`rsd label` and `rsd labels` as a user calls them: killed, resumed, across processes, and what the report says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from small_frames import SmallFrames, write_world
+from teacher_server import Reply, TeacherServer, completion, good_answer
+from typer.testing import CliRunner
+
+from rsd_offline.cli import app
+from rsd_offline.labeling.answer_cache import AnswerCache
+from rsd_offline.labeling.report import certain_frames, compare, distance_share, explained_share, figures, read_store
+from rsd_offline.labeling.store import read_risks, read_table
+
+
+def rsd(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    return write_world(tmp_path / "world", 40)
+
+
+def test_a_run_that_is_killed_loses_nothing_and_asks_nothing_twice(tmp_path, world):
+    out = tmp_path / "out"
+    with TeacherServer(lambda n, b: Reply(good_answer(b), delay=0.05)) as server:
+        command = [sys.executable, "-m", "rsd_offline.cli", "label", world, out, "--model", "m", "--base-url", server.url]
+        command += ["--concurrency", "4", "--shard-frames", "8"]
+        process = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.getcwd()})
+        deadline = time.monotonic() + 100.0
+        while len(server.bodies) < 60 and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed_at = len(server.bodies)
+        assert 60 <= killed_at < 160
+        rsd("label", world, out, "--model", "m", "--base-url", server.url, "--shard-frames", 8)
+        asked = Counter(json.dumps([b["messages"], b["seed"]]) for b in server.bodies)
+    assert len(asked) == 40 * 4
+    assert sum(asked.values()) - len(asked) <= 4  # what was on the way when it was killed
+    assert len(read_risks(out)) == 40
+    assert sorted(read_table(out, "frames").column("frame_id").to_pylist()) == [f"drive/{i:05d}" for i in range(40)]
+
+
+def test_a_dry_run_estimates_and_asks_nothing(tmp_path, world):
+    with TeacherServer() as server:
+        said = rsd(
+            "label", world, tmp_path / "out", "--model", "m", "--base-url", server.url, "--dry-run",
+            "--price-in", 1.0, "--price-out", 4.0,
+        )  # fmt: skip
+        assert server.bodies == []
+    assert "about 160 requests" in said
+    assert float(said.split(" US$")[0].split()[-1]) > 0.0
+    assert not (tmp_path / "out").exists()
+
+
+def test_batch_files_go_out_and_their_results_come_back(tmp_path, world):
+    out = tmp_path / "out"
+    call = ("label", world, out, "--teacher", "batch", "--model", "m", "--limit", 3, "--samples", 2)
+    assert "9 new requests written" in rsd(*call)
+    assert "0 new requests written" in rsd(*call)
+    requests = [json.loads(line) for line in (out / "batch" / "requests-00000.jsonl").read_text().splitlines()]
+    assert {(r["method"], r["url"]) for r in requests} == {("POST", "/v1/chat/completions")}
+    results = [
+        {"custom_id": r["custom_id"], "error": None,
+         "response": {"status_code": 200, "body": json.loads(completion(Reply(good_answer(r["body"])), r["body"]))}}
+        for r in requests
+    ]  # fmt: skip
+    results[0]["response"] = {"status_code": 500, "body": {}}
+    (out / "batch" / "results").mkdir()
+    (out / "batch" / "results" / "first.jsonl").write_text("\n".join(json.dumps(r) for r in results) + '\n{"custom')
+    said = rsd(*call)
+    assert "8 answered, 1 failed" in said
+    assert "1 new requests written" in said
+    again = json.loads((out / "batch" / "requests-00001.jsonl").read_text())
+    assert again["custom_id"] == results[0]["custom_id"]
+    results[0]["response"] = {"status_code": 200, "body": json.loads(completion(Reply(good_answer(again["body"])), {}))}
+    (out / "batch" / "results" / "second.jsonl").write_text(json.dumps(results[0]))
+    assert "3/3 frames labelled (0 failed)" in rsd(*call)
+    assert len(read_risks(out)) == 3
+
+
+def test_mistakes_on_the_command_line_name_the_remedy(tmp_path, world):
+    assert "needs --model" in rsd("label", world, tmp_path / "a", code=2)
+    assert "choose among server, local" in rsd("label", world, tmp_path / "b", "--teacher", "oracle", code=2)
+    assert "give --price-in" in rsd("label", world, tmp_path / "c", "--teacher", "random", "--budget", 1, code=2)
+    assert "holds none of" in rsd("label", tmp_path / "world" / "drive", tmp_path / "d", "--teacher", "random", code=2)
+
+
+def test_report_and_picture_of_controls(tmp_path, world):
+    stores = {kind: tmp_path / kind for kind in ("geometric", "random", "constant", "privileged")}
+    for kind, out in stores.items():
+        rsd("label", world, out, "--teacher", kind)
+    page = tmp_path / "page.html"
+    rsd("labels", "report", stores["random"], "--against", stores["geometric"], "--out", page, "--pictures", 2)
+    found = json.loads(page.with_suffix(".json").read_text())
+    assert found["frames"] == 40
+    assert found["omission_rate"] == 0.0
+    assert found["diff_risk"] > 0.2
+    assert found["against"]["geometric"]["frames"] > 0
+    assert set(found["by_class"]) == {"car", "pedestrian", "truck"}
+    assert page.read_text().count("data:image/jpeg;base64,") == 4
+    assert "http" not in page.read_text().replace("http-equiv", "")
+    assert figures(read_store(stores["constant"]))["distance_share"] is None
+    assert figures(read_store(stores["geometric"]))["distance_share"] > 0.9
+    assert compare(read_store(stores["geometric"]), read_store(stores["geometric"]))["diff_risk"] == 0.0
+    picture = tmp_path / "frame.png"
+    rsd("labels", "show", stores["privileged"], "drive/00003", "--out", picture)
+    assert picture.stat().st_size > 10_000
+    assert "not in the labels" in rsd("labels", "show", stores["privileged"], "drive/99999", "--out", picture, code=2)
+    assert certain_frames(read_store(stores["constant"])) == ([], [])
+
+
+def test_distance_share_tells_a_ruler_from_a_coin():
+    rng = np.random.default_rng(0)
+    distance = rng.uniform(0, 60, 2000)
+    assert distance_share(np.exp(-distance / 12.0), distance) > 0.97
+    assert distance_share(rng.random(2000), distance) < 0.02
+    assert distance_share(np.full(2000, 0.4), distance) is None
+    assert explained_share(np.array([0.1, 0.9]), np.array([0.0, 1.0])) is None
+
+
+def test_answers_of_other_writers_are_found(tmp_path):
+    from rsd_offline.labeling.answer_cache import Answer
+
+    first = AnswerCache(tmp_path, "one", shared=True)
+    first.put(b"k", Answer("text", prompt_tokens=3))
+    second = AnswerCache(tmp_path, "two", shared=True)
+    assert second.get(b"k") == Answer("text", prompt_tokens=3)
+    assert second.get(b"other") is None
+    second.put(b"l", Answer("", refusal="http_400"))
+    assert AnswerCache(tmp_path, "three").get(b"l").refusal == "http_400"
+
+
+class DyingTeacher:
+    """Answers as a good model does; the first worker that reaches request 6 is killed. Every question is written down."""
+
+    looks, samples, family = True, True, "general"
+
+    def __init__(self, folder):
+        from rsd_offline.labeling.teachers.base import TeacherIdentity
+
+        self.identity, self._folder, self._asked = TeacherIdentity("dying"), folder, 0
+
+    async def ask(self, question):
+        from rsd_offline.labeling.answer_cache import Answer
+
+        self._asked += 1
+        if self._asked == 6:
+            try:
+                (self._folder / "killed").touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+            except FileExistsError:
+                pass
+        with (self._folder / "asked").open("a") as file:
+            file.write(question.key("x").hex() + "\n")
+        body = {"messages": [{}, {"content": [{"text": question.text}]}]}
+        return Answer(good_answer(body))
+
+    async def close(self):
+        pass
+
+
+def test_ray_workers_give_the_same_labels_though_one_is_killed(tmp_path):
+    pytest.importorskip("ray")
+    from rsd_offline.labeling.engine_ray import ShardJob, label_with_ray
+    from rsd_offline.labeling.labeler import LabelConfig
+    from rsd_offline.labeling.run import LabelRun, RunConfig
+
+    def make_source():
+        return SmallFrames(12)
+
+    def make_teacher():
+        return DyingTeacher(tmp_path)
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    config, run_config = LabelConfig(tasks=("risk",)), RunConfig(shard_frames=3, concurrency=4)
+    job = ShardJob(make_source, make_teacher, there, config, run_config)
+    rows = label_with_ray(job, LabelRun(make_source(), there, make_teacher(), config, run_config).shards(), workers=2)
+    assert (tmp_path / "killed").exists()
+    assert sum(r["labelled"] for r in rows) == 12
+    asked = Counter((tmp_path / "asked").read_text().split())
+    assert set(asked.values()) == {1}
+    import asyncio
+
+    asyncio.run(LabelRun(make_source(), here, make_teacher(), config, run_config).run())
+    for kind in ("frames", "objects", "maps"):
+        assert read_table(there, kind).to_pylist() == read_table(here, kind).to_pylist()
