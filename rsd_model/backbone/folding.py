@@ -17,12 +17,12 @@ def fold_batch_norm(backbone: ResNet) -> None:
     backbone.eval()
     _fold(backbone, "conv1", "bn1")
     for stage in backbone.stages:
-        for block in stage:
+        for block in stage.children():
             for index in range(1, 3 if isinstance(block, BasicBlock) else 4):
                 _fold(block, f"conv{index}", f"bn{index}")
-            if block.downsample is not None:
+            if isinstance(block.downsample, nn.Module):
                 _fold(block.downsample, "0", "1")
-    backbone.to(memory_format=torch.channels_last)
+    backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _fold(owner: nn.Module, conv: str, norm: str) -> None:

@@ -23,7 +23,7 @@ class FeaturePyramid(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.get_parameter("bias"))
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Stages (B, C_i, h_i, w_i), the finest first, to levels (B, channels, h_i, w_i)."""

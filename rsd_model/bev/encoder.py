@@ -125,7 +125,7 @@ class BevEncoder(nn.Module):
     def _history(self, prev_bev: Tensor, can_bus: Tensor, query: Tensor) -> Tensor:
         bev, quirks = self.config.bev, self.config.quirks
         if quirks.rotate_about is None:
-            centre = (bev.ego_place[0] * bev.columns, bev.ego_place[1] * bev.rows)
+            centre: tuple[float, ...] = (bev.ego_place[0] * bev.columns, bev.ego_place[1] * bev.rows)
             cell = (bev.size[0] / bev.columns, bev.size[1] / bev.rows)
         else:
             # Quirk: the public code turns about cell (100, 100) whatever the BEV's size, and as if cells were square.

@@ -174,8 +174,8 @@ def config_of(golden: GoldenFile, bev: tuple[int, int]) -> ModelConfig:
         bev=replace(config.bev, rows=bev[0], columns=bev[1], layers=max(layers, 1)),
     )
     if objects:
-        sizes = replace(config.objects, layers=objects[0], queries=objects[2], classes=objects[3])
-        config = replace(config, objects=sizes)
+        asked = replace(config.objects, layers=objects[0], queries=objects[2], classes=objects[3])
+        config = replace(config, objects=asked)
     if lanes and map_classes:
         sizes = replace(config.map, layers=lanes[0], instances=lanes[2], points=lanes[3], classes=map_classes[-1])
         config = replace(config, map=sizes)

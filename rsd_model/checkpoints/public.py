@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def read_public_checkpoint(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _numpy_types() -> list[object]:
+def _numpy_types() -> list[Any]:
     """What numbers and arrays of numpy pickle to: mmcv writes some into `meta` and the optimiser's state."""
     scalar, array = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
     dtypes = {type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "u1", "bool")}

@@ -27,6 +27,10 @@ class EgoPlan:
 class RouteContext(nn.Module):
     """The route ahead, the ego status and the BEV around the route, as a summand of the ego query. Not in VAD."""
 
+    low: Tensor
+    extent: Tensor
+    status_scale: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config

@@ -36,7 +36,7 @@ class PolylineEncoder(nn.Module):
             [nn.Sequential(nn.Linear(dims, dims // 2), nn.LayerNorm(dims // 2), nn.ReLU()) for _ in range(layers)]
         )
         for layer in self.layers:
-            nn.init.xavier_uniform_(layer[0].weight)
+            nn.init.xavier_uniform_(layer.get_parameter("0.weight"))
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode every polyline."""
@@ -54,6 +54,9 @@ def bounding_boxes(points: Tensor) -> Tensor:
 
 class MapHead(nn.Module):
     """BEV (B, HW, dims) to MapQueries."""
+
+    ego_place: Tensor
+    extent: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

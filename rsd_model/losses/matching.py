@@ -47,4 +47,4 @@ def match(cost: Tensor, counts: list[int]) -> Matches:
                 pairs.append(np.concatenate([place, queries[None], targets[None]]))
     merged = np.concatenate(pairs, axis=1) if pairs else np.zeros((4, 0), dtype=np.int64)
     index = torch.as_tensor(np.ascontiguousarray(merged), dtype=torch.long, device=cost.device)
-    return Matches(*index.unbind(0), per_layer=sum(min(count, cost.shape[2]) for count in counts))
+    return Matches(index[0], index[1], index[2], index[3], sum(min(count, cost.shape[2]) for count in counts))
