@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rsd_ros.demo_processes import DemoError, DriveProcesses, free_domain_id
-from rsd_ros.drive_log import DriveLog, DriveLogError, read_drive
+from rsd_ros.drive_log import DriveLog, DriveLogError, outcome_words, read_drive
 
 PASSED, NOT_PASSED, BROKEN = 0, 1, 3
 INTERRUPTED = "interrupted"
@@ -166,7 +166,7 @@ def say(metrics: dict[str, Any], folder: Path) -> None:
     score = (world.get("score") or {}).get("driving_score")
     scored = "" if score is None else f", driving score {score:.1f} (embedded world)"
     print(
-        f"{world.get('outcome', 'no report of the world')}: {100 * world.get('progress', 0.0):.0f} % of the route in "
+        f"{outcome_words(world)}: {100 * world.get('progress', 0.0):.0f} % of the route in "
         f"{world.get('time', 0.0):.1f} simulated s, real-time factor {metrics['real_time_factor']:.2f}{scored}"
     )
     for infraction in world.get("infractions", []):

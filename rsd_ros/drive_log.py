@@ -186,6 +186,13 @@ def closing_report(log: DriveLog) -> dict[str, Any]:
     return {}
 
 
+def outcome_words(world: dict[str, Any]) -> str:
+    """How the world's report says that the drive ended."""
+    if not world:
+        return "no report of the world"
+    return "ended before the route did" if world.get("outcome") == "running" else str(world.get("outcome"))
+
+
 def _transform_matrix(transform: Any) -> np.ndarray:
     return _matrix(transform.translation, transform.rotation)
 

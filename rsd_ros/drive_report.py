@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from rsd_ros.drive_log import DriveLog, closing_report
+from rsd_ros.drive_log import DriveLog, closing_report, outcome_words
 from rsd_ros.drive_video import DriveVideo
 
 DISCLAIMER = "Results in the embedded world; they are no CARLA and no Bench2Drive results."
@@ -77,12 +77,15 @@ def _curves(log: DriveLog) -> str:
     figure, axes = plt.subplots(4, 1, figsize=(11, 9), sharex=True)
     axes[0].plot(times, [m.speed for m in log.moments], color="#1b6ca8")
     axes[0].set_ylabel("speed, m/s")
+    axes[0].set_ylim(bottom=min(0.0, *axes[0].get_ylim()), top=max(5.0, *axes[0].get_ylim()))
     axes[1].plot(times, steer, color="#444")
     axes[1].set_ylabel("steer (right +)")
+    axes[1].set_ylim(-1.05, 1.05)
     axes[2].plot(times, throttle, color="#18794e", label="throttle")
     axes[2].plot(times, brake, color="#c62828", label="brake")
     axes[2].legend(loc="upper right")
     axes[2].set_ylabel("pedals")
+    axes[2].set_ylim(-0.05, 1.05)
     axes[3].fill_between(times, [m.top_risk[0] for m in log.moments], color="#e07a1f", alpha=0.6)
     axes[3].set_ylim(0, 1)
     axes[3].set_ylabel("highest object risk")
@@ -116,7 +119,7 @@ def _rows(values: dict[str, Any]) -> str:
     return "".join(
         f"<tr><td>{html.escape(key.replace('_', ' '))}</td><td class=n>{text(value)}</td></tr>"
         for key, value in values.items()
-        if not isinstance(value, dict | list)
+        if not isinstance(value, dict | list) and value != ""
     )
 
 
@@ -142,7 +145,7 @@ def _infractions(world: dict[str, Any]) -> str:
 
 
 def _heading(metrics: dict[str, Any]) -> str:
-    outcome = html.escape(str(metrics["world"].get("outcome", "recorded")))
+    outcome = html.escape(outcome_words(metrics["world"]))
     if "passed" not in metrics:
         return f"<h1>Drive: {outcome}</h1>"
     word = "passed" if metrics["passed"] else "not passed"
