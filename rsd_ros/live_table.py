@@ -160,7 +160,7 @@ class DriveWatcher:
         while time.monotonic() < until and not self._watch.has_last_report:
             time.sleep(0.05)
         self._executor.shutdown()
-        self._thread.join(LAST_REPORT)
+        self._thread.join(10.0)
         if self._recorder is not None:
             self._recorder.destroy_node()
         seen = {
