@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
-import types
-import typing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from rsd_model.config_reader import ConfigError, build, read_yaml
+from rsd_model.config_reader import check as _check
 from rsd_model.contracts import MAP_CLASSES, OBJECT_CLASSES, PLAN_STEPS, Command
+from rsd_model.resources import config_path
 
 NAMED_CONFIGS = ("base", "tiny", "nano")
-
-
-class ConfigError(ValueError):
-    """A model configuration that cannot be used; the message quotes file, key, value and what is allowed."""
-
-
-def _check(condition: bool, key: str, value: object, allowed: str) -> None:
-    if not condition:
-        raise ConfigError(f"{key} = {value!r}: allowed is {allowed}")
 
 
 @dataclass(frozen=True)
@@ -248,47 +236,7 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str = "configuration") -> ModelConfig:
         """Build from a nested dictionary; raises ConfigError that names `source`, the key and what was allowed."""
-        try:
-            return _build(cls, values, "")
-        except ConfigError as error:
-            raise ConfigError(f"{source}: {error}") from None
-
-
-def _build(cls: type, values: Any, prefix: str) -> Any:
-    if not isinstance(values, dict):
-        raise ConfigError(f"{prefix or 'the file'} = {values!r}: allowed is a mapping of keys")
-    hints = typing.get_type_hints(cls)
-    for key in values:
-        if key not in hints:
-            raise ConfigError(f"unknown key {prefix}{key} = {values[key]!r}: allowed are {', '.join(sorted(hints))}")
-    return cls(**{key: _convert(hints[key], value, f"{prefix}{key}") for key, value in values.items()})
-
-
-def _convert(hint: Any, value: Any, key: str) -> Any:
-    origin = typing.get_origin(hint)
-    if origin is types.UnionType:
-        if value is None:
-            return None
-        hint = typing.get_args(hint)[0]
-        origin = typing.get_origin(hint)
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, f"{key}.")
-    if origin is tuple:
-        _check(isinstance(value, list | tuple), key, value, "a list")
-        return tuple(_convert(typing.get_args(hint)[0], item, key) for item in value)
-    if origin is dict:
-        _check(isinstance(value, dict), key, value, "a mapping of keys")
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    _check(type(value) is hint, key, value, hint.__name__)
-    return value
-
-
-def config_directory() -> Path:
-    """Folder of the shipped model configurations: the source tree's, else the installed share folder's."""
-    source_tree = Path(__file__).resolve().parent.parent / "config" / "model"
-    return source_tree if source_tree.is_dir() else Path(sys.prefix) / "share" / "rsd" / "config" / "model"
+        return build(cls, values, source)
 
 
 def load_model_config(name_or_path: str | Path) -> ModelConfig:
@@ -298,12 +246,8 @@ def load_model_config(name_or_path: str | Path) -> ModelConfig:
     """
     path = Path(name_or_path)
     if str(name_or_path) in NAMED_CONFIGS:
-        path = config_directory() / f"{name_or_path}.yaml"
+        path = config_path(f"model/{name_or_path}.yaml")
     if not path.is_file():
         allowed = f"{', '.join(NAMED_CONFIGS)} or a YAML file"
         raise ConfigError(f"no model configuration {name_or_path!s}: allowed are {allowed}")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    return ModelConfig.from_dict(values or {}, str(path))
+    return ModelConfig.from_dict(read_yaml(path) or {}, str(path))

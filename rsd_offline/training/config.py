@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from rsd_model.config_reader import ConfigError, build, read_yaml
 from rsd_offline.datasets.collect import CollectConfig
-
-
-class ConfigError(ValueError):
-    """A configuration file has a wrong key or value."""
 
 
 @dataclass(frozen=True)
@@ -77,47 +68,4 @@ class TrainConfig:
 
 def load_train_config(path: Path) -> TrainConfig:
     """Read a run's YAML; raises ConfigError with the file, the key, the value and what was allowed."""
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    try:
-        return _build(TrainConfig, data, "")
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-
-
-def _build(kind: Any, data: Any, where: str) -> Any:
-    """Build dataclass `kind` from plain YAML data, checking every key and type on the way."""
-    if not isinstance(data, dict):
-        raise ConfigError(f"{where or 'file'}: expected a mapping, found {data!r}")
-    hints = typing.get_type_hints(kind)
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    for key in data:
-        if key not in known:
-            raise ConfigError(f"{where}{key}: unknown key; allowed are {', '.join(known)}")
-    for name, f in known.items():
-        if name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{where}{name}: missing")
-    return kind(**{key: _convert(hints[key], value, f"{where}{key}") for key, value in data.items()})
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return None if value is None else _convert(next(a for a in args if a is not type(None)), value, where)
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, f"{where}.")
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where}: expected a list, found {value!r}")
-        return tuple(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: expected a mapping, found {value!r}")
-        return {str(k): _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(f"{where}: expected {hint.__name__}, found {value!r}")
-    return value
+    return build(TrainConfig, read_yaml(path), str(path))

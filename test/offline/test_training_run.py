@@ -63,7 +63,9 @@ def test_training_changes_the_weights_and_scores_the_plan(tmp_path, config, monk
     assert (tmp_path / "run" / "validation.jsonl").read_text().count("plan_l2_3s") == 1
     torch.manual_seed(0)
     fresh = type(load_planner(weights))(load_planner(weights).config)
-    changed = [not torch.equal(a, b) for a, b in zip(fresh.parameters(), load_planner(weights).parameters(), strict=True)]
+    changed = [
+        not torch.equal(a, b) for a, b in zip(fresh.parameters(), load_planner(weights).parameters(), strict=True)
+    ]
     assert sum(changed) > len(changed) // 2
 
 
@@ -76,9 +78,9 @@ def test_the_learning_rate_warms_up_and_ends_near_its_final_share(config):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batchsize": 3}, "batchsize: unknown key; allowed are"),
-        ({"batch_size": "many"}, "batch_size: expected int, found 'many'"),
-        ({"rounds": [{"name": "a"}]}, r"rounds\[0\].steps: missing"),
+        ({"batchsize": 3}, "unknown key batchsize = 3: allowed are"),
+        ({"batch_size": "many"}, "batch_size = 'many': allowed is int"),
+        ({"rounds": [{"name": "a"}]}, r"rounds\[0\].steps is missing"),
         ({"ema": 2}, "ema: 2.0 is not in"),
         ({"precision": "fp8"}, "'fp8' is none of"),
     ],
