@@ -21,6 +21,20 @@ _QOS = """- history: keep_last
   liveliness: automatic
   liveliness_lease_duration: {forever}
   avoid_ros_namespace_conventions: false"""
+# By its version rosbag2 knows how QoS is written; the rest it takes from the file's own statistics.
+_BAG = """version: 9
+storage_identifier: mcap
+duration: {nanoseconds: 0}
+starting_time: {nanoseconds_since_epoch: 0}
+message_count: 0
+topics_with_message_count: []
+compression_format: ""
+compression_mode: ""
+relative_file_paths: []
+files: []
+custom_data: {}
+ros_distro: ""
+"""
 _FOREVER = "{sec: 9223372036, nsec: 854775807}"
 
 
@@ -91,5 +105,6 @@ class McapFile:
     def close(self) -> None:
         """Write the index; without it readers have to scan."""
         self._write_early()
+        self._writer.add_metadata("rosbag2", {"serialized_metadata": _BAG})
         self._writer.finish()
         self._file.close()

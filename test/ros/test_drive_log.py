@@ -127,6 +127,14 @@ def test_latched_topics_say_so_to_players(recording: Path) -> None:
     assert {offer["reliability"] for offer in offers.values()} == {"reliable"}
 
 
+def test_rosbag2_is_told_how_quality_of_service_is_written(recording: Path) -> None:
+    with recording.open("rb") as stream:
+        (record,) = [r for r in make_reader(stream).iter_metadata() if r.name == "rosbag2"]
+    bag = yaml.safe_load(record.metadata["serialized_metadata"])
+    assert bag["version"] == 9  # from this on policies are words
+    assert bag["storage_identifier"] == "mcap"
+
+
 def test_log_times_never_run_back_when_the_clock_does(tmp_path: Path) -> None:
     file = McapFile(tmp_path / "jump.mcap")
     file.add_topic("/note", "std_msgs/msg/String", recorder_profile(latched=False))
