@@ -76,7 +76,8 @@ def _highest_risk(objects: list[Any]) -> str:
     top = max(objects, key=lambda o: o.risk)
     away = math.hypot(top.pose.position.x, top.pose.position.y)
     color = "red" if top.risk > 0.6 else "yellow" if top.risk > 0.3 else "green"
-    return f"[{color}]{top.risk:.2f}[/] {top.class_name.replace('_', ' ')}, {away:.0f} m away ({len(objects)} object{'s' * (len(objects) > 1)})"
+    count = f"{len(objects)} object{'s' * (len(objects) > 1)}"
+    return f"[{color}]{top.risk:.2f}[/] {top.class_name.replace('_', ' ')}, {away:.0f} m away ({count})"
 
 
 def _status_rows(status: PlannerStatus) -> dict[str, str]:
