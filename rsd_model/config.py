@@ -21,11 +21,15 @@ class ImageConfig:
     width: int = 1280  # px, before padding
     height: int = 720  # px, before padding
     size_divisor: int = 32  # zero padding at the right and the bottom up to the next multiple
+    resize: str = "bilinear"  # "bilinear" as published | "area": no aliasing where images shrink a lot
+    pad_with: str = "zero"  # "zero" after normalisation, as published | "black": zero before it
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # RGB, 0..255
     std: tuple[float, ...] = (58.395, 57.12, 57.375)
 
     def __post_init__(self) -> None:
         _check(self.width > 0 and self.height > 0, "image.width, image.height", (self.width, self.height), "> 0")
+        _check(self.resize in ("bilinear", "area"), "image.resize", self.resize, "bilinear, area")
+        _check(self.pad_with in ("zero", "black"), "image.pad_with", self.pad_with, "zero, black")
         _check(self.size_divisor > 0, "image.size_divisor", self.size_divisor, "> 0")
 
     @property

@@ -24,7 +24,7 @@ from rsd_model.contracts import (
 )
 from rsd_model.decode import decode, decode_trajectories
 from rsd_model.heads.risk import risk_map_to_grid
-from rsd_model.inputs import can_bus, ego_status, network_image, rig_projection, route_input
+from rsd_model.inputs import ImageNormaliser, can_bus, ego_status, network_image, rig_projection, route_input
 from rsd_model.network import Planner, PlannerInputs, risk_head_config
 
 HISTORY_SECONDS = 0.5  # age of the previous BEV that the network was trained with
@@ -109,8 +109,7 @@ class PlannerRuntime:
         self._autocast = _autocast(self.device, precision)
         self._memory = BevMemory()
         self._projection: tuple[CameraRig, Tensor] | None = None
-        mean, std = torch.tensor(self.config.image.mean), torch.tensor(self.config.image.std)
-        self._mean, self._std = mean.view(3, 1, 1).to(self.device), std.view(3, 1, 1).to(self.device)
+        self._normalise = ImageNormaliser(self.config.image, self.device)
 
     @staticmethod
     def _load(weights: Path | str | None, config: str, seed: int) -> Planner:
@@ -155,7 +154,7 @@ class PlannerRuntime:
     def _inputs(self, frame: FrameSet) -> PlannerInputs:
         config, device = self.config, self.device
         previous = self._memory.before(frame.ego.stamp)
-        images = torch.from_numpy(np.stack([network_image(i, config.image) for i in frame.images])).to(device)
+        images = torch.from_numpy(np.stack([network_image(i, config.image) for i in frame.images]))
         route = route_input(frame.route, config) if config.ego.route_points else None
         status = ego_status(frame.ego, config) if config.ego.status_size else None
         bus = can_bus(frame.ego, previous.ego if previous else None)
@@ -164,7 +163,7 @@ class PlannerRuntime:
             return None if values is None else torch.from_numpy(values)[None].to(device)
 
         return PlannerInputs(
-            images=((images.permute(0, 3, 1, 2).float() - self._mean) / self._std)[None],
+            images=self._normalise(images)[None],
             lidar2img=self._projected(frame.rig),
             can_bus=torch.from_numpy(bus)[None].to(device),
             command=torch.tensor([int(frame.command)], device=device),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from rsd_model.config import ImageConfig, ModelConfig
 from rsd_model.contracts import CameraRig, EgoState
@@ -18,9 +20,25 @@ def network_image(image: np.ndarray, config: ImageConfig) -> np.ndarray:
         padded[:height, :width] = image
         return padded
     shrinks = width >= config.width and height >= config.height
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if shrinks and config.resize == "area" else cv2.INTER_LINEAR
     padded[: config.height, : config.width] = cv2.resize(image, (config.width, config.height), interpolation=method)
     return padded
+
+
+class ImageNormaliser:
+    """Resized and padded images (..., H, W, 3) uint8 RGB to the network's (..., 3, H, W) float, on one device."""
+
+    def __init__(self, config: ImageConfig, device: torch.device) -> None:
+        self._config, self.device = config, device
+        self._mean = torch.tensor(config.mean, device=device).view(3, 1, 1)
+        self._std = torch.tensor(config.std, device=device).view(3, 1, 1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        values = (images.to(self.device).movedim(-1, -3).float() - self._mean) / self._std
+        if self._config.pad_with == "zero":
+            values[..., self._config.height :, :] = 0.0
+            values[..., :, self._config.width :] = 0.0
+        return values
 
 
 def rig_projection(rig: CameraRig, config: ImageConfig) -> np.ndarray:

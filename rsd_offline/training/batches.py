@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from rsd_model.config import ModelConfig
 from rsd_model.contracts import EgoState
 from rsd_model.heads.risk import RiskHeadConfig
-from rsd_model.inputs import can_bus, ego_status, network_image, rig_projection, route_input
+from rsd_model.inputs import ImageNormaliser, can_bus, ego_status, network_image, rig_projection, route_input
 from rsd_model.losses.targets import PlannerTargets
 from rsd_model.network import PlannerInputs
 from rsd_offline.datasets.episode_store import DriveFrame, Episode, decode_image
@@ -37,12 +37,11 @@ class Batch:
     ego_status: Tensor  # (T, B, S)
     targets: PlannerTargets
 
-    def inputs(self, time: int, mean: Tensor, std: Tensor, prev_bev: Tensor | None) -> PlannerInputs:
-        """Network inputs of instant `time` on the device of `mean` and `std` ((3, 1, 1), 0..255)."""
-        device = mean.device
-        images = self.images[time].to(device).permute(0, 1, 4, 2, 3).float()
+    def inputs(self, time: int, normalise: ImageNormaliser, prev_bev: Tensor | None) -> PlannerInputs:
+        """Network inputs of instant `time` on the normaliser's device."""
+        device = normalise.device
         return PlannerInputs(
-            images=(images - mean) / std,
+            images=normalise(self.images[time]),
             lidar2img=self.lidar2img.to(device),
             can_bus=self.can_bus[time].to(device),
             command=self.command[time].to(device),

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rsd_model.checkpoints.weights import load_planner, save_weights
 from rsd_model.config import ModelConfig
+from rsd_model.inputs import ImageNormaliser
 from rsd_model.losses.planner_loss import PlannerLoss
 from rsd_model.network import Planner
 from rsd_offline.training.batches import Batch, StepBatches, batch_loader
@@ -51,8 +52,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.step = 0
         self.writer = SummaryWriter(str(out / "tensorboard"))
-        mean, std = torch.tensor(model.image.mean), torch.tensor(model.image.std)
-        self._mean, self._std = mean.view(3, 1, 1).to(device), std.view(3, 1, 1).to(device)
+        self._normalise = ImageNormaliser(model.image, device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
@@ -100,8 +100,8 @@ class Trainer:
         with self._autocast:
             with torch.no_grad():
                 for time in range(len(batch.images) - 1):
-                    prev_bev = network.encode(batch.inputs(time, self._mean, self._std, prev_bev))
-            outputs = network(batch.inputs(len(batch.images) - 1, self._mean, self._std, prev_bev))
+                    prev_bev = network.encode(batch.inputs(time, self._normalise, prev_bev))
+            outputs = network(batch.inputs(len(batch.images) - 1, self._normalise, prev_bev))
         outputs = {k: v.float() if torch.is_tensor(v) else v for k, v in outputs.items()}
         terms = self.loss(outputs, batch.targets.to(self.device))
         factors = self.config.loss_weights
