@@ -172,6 +172,7 @@ class DyingTeacher:
         pass
 
 
+@pytest.mark.timeout(900)  # a cluster starts, loses a worker and starts another
 def test_ray_workers_give_the_same_labels_though_one_is_killed(tmp_path):
     pytest.importorskip("ray")
     from rsd_offline.labeling.engine_ray import ShardJob, label_with_ray

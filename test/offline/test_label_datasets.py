@@ -261,6 +261,7 @@ def _nuscenes_tables(root):
     for name, rows in tables.items():
         (version / f"{name}.json").write_text(json.dumps(rows))
     (root / "maps").mkdir()
+    (root / "maps" / "none.png").touch()  # the devkit looks whether it exists
     return root
 
 
