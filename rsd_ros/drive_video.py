@@ -70,7 +70,8 @@ class DriveVideo:
                 yield moment.stamp - self._log.moments[0].stamp, self.frame(index)
 
     def frame(self, index: int) -> np.ndarray:
-        """(H, W, 3) BGR of one of the log's moments."""
+        """(H, W, 3) BGR of one of the log's moments; a negative index counts from the end."""
+        index %= len(self._log.moments)
         moment = self._log.moments[index]
         canvas = np.full((self.size[1], self.size[0], 3), BACKGROUND, np.uint8)
         for number, name in enumerate(self._names):

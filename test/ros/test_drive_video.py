@@ -56,6 +56,11 @@ def test_stops_between_images_do_not_flicker_but_a_long_silence_shows(whole: Dri
     assert [round(seconds, 2) for seconds, _ in DriveVideo(log).frames()] == [0.0, 0.9]
 
 
+def test_the_newest_moment_can_be_asked_for_from_the_end(whole: DriveLog) -> None:
+    video = DriveVideo(whole)
+    np.testing.assert_array_equal(video.frame(-1), video.frame(len(whole.moments) - 1))
+
+
 def test_a_damaged_picture_does_not_end_the_video(whole: DriveLog) -> None:
     damaged = replace(whole.moments[0], images=dict.fromkeys(whole.moments[0].images, b"\xff\xd8"))
     assert DriveVideo(replace(whole, moments=[damaged])).frame(0).any()
