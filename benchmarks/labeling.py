@@ -68,7 +68,9 @@ class SyntheticFrames:
 
 def serve(port_box: multiprocessing.SimpleQueue, delay: float) -> None:
     """A server of one fixed answer per number of objects, `delay` s after each request."""
-    risks = [{"id": n, "rank": n, "risk": 0.5 / n, "crosses_ego_path": False, "cause": "x"} for n in range(1, OBJECTS + 1)]
+    risks = [
+        {"id": n, "rank": n, "risk": 0.5 / n, "crosses_ego_path": False, "cause": "x"} for n in range(1, OBJECTS + 1)
+    ]
     message = {"role": "assistant", "content": json.dumps({"objects": risks})}
     usage = {"prompt_tokens": 1500, "completion_tokens": 500, "total_tokens": 2000}
     body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}).encode()
@@ -102,7 +104,9 @@ def measure_rate(frames: int, concurrency: int, delay: float, width: int) -> dic
     teacher = OpenAIServer(ServerConfig("m", f"http://127.0.0.1:{box.get()}/v1"))
     with tempfile.TemporaryDirectory() as folder:
         config = LabelConfig(tasks=("risk",), reasks=0)
-        run = LabelRun(SyntheticFrames(frames, width), Path(folder), teacher, config, RunConfig(concurrency=concurrency))
+        run = LabelRun(
+            SyntheticFrames(frames, width), Path(folder), teacher, config, RunConfig(concurrency=concurrency)
+        )
         began, cpu = time.perf_counter(), time.process_time()
         progress = asyncio.run(run.run())
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
@@ -110,7 +114,8 @@ def measure_rate(frames: int, concurrency: int, delay: float, width: int) -> dic
     answers = progress.counts.answers
     possible = answers / (np.ceil(answers / concurrency) * delay)
     return {
-        "concurrency": concurrency, "delay_s": delay, "answers": answers, "wall_s": wall, "answers_per_s": answers / wall,
+        "concurrency": concurrency, "delay_s": delay, "answers": answers, "wall_s": wall,
+        "answers_per_s": answers / wall,
         "possible_answers_per_s": possible, "share": answers / wall / possible, "cpu_s": cpu,
         "failures": dict(progress.counts.failures), "stopped": progress.stopped,
     }  # fmt: skip
@@ -120,7 +125,11 @@ def measure_work(frames: int) -> dict:
     """CPU ms per frame of everything but images and the client: ground, ask, check, weigh, lift, store."""
     with tempfile.TemporaryDirectory() as folder:
         run = LabelRun(
-            SyntheticFrames(frames, 1600), Path(folder), ControlTeacher("random"), LabelConfig(tasks=("risk",)), RunConfig()
+            SyntheticFrames(frames, 1600),
+            Path(folder),
+            ControlTeacher("random"),
+            LabelConfig(tasks=("risk",)),
+            RunConfig(),
         )
         cpu = time.process_time()
         progress = asyncio.run(run.run())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,57 +56,81 @@ def label(
     inventions: Annotated[float, typer.Option(help="privileged: invented objects per answer")] = 0.0,
 ) -> None:
     """Label every key frame: risk per object, reasons and actions, a dense risk map. Stop and start at any moment."""
+    dial = (omissions, misranking, inventions)
+    _label(SimpleNamespace(**(locals() | {"batch_folder": batch_folder or out / "batch"})))
+
+
+def _label(call: SimpleNamespace) -> None:
     from rsd_offline.datasets.frames import FrameSourceError
+    from rsd_offline.labeling.answer_cache import StorageFullError
+    from rsd_offline.labeling.prompts import PromptError
+    from rsd_offline.labeling.run import OtherRunError
+    from rsd_offline.labeling.store import LabelStoreError
+
+    foreseen = (
+        FrameSourceError,
+        PromptError,
+        OtherRunError,
+        LabelStoreError,
+        StorageFullError,
+        ImportError,
+        ValueError,
+    )
+    try:
+        _make_and_run(call)
+    except foreseen as error:
+        typer.secho(f"rsd label: {error}", fg="red", err=True)
+        raise typer.Exit(2) from None
+
+
+def _make_and_run(call: SimpleNamespace) -> None:
     from rsd_offline.datasets.sources import open_frames
     from rsd_offline.datasets.subset import FirstFrames
-    from rsd_offline.labeling.answer_cache import StorageFullError
-    from rsd_offline.labeling.asking import AskingConfig
-    from rsd_offline.labeling.costs import Prices
-    from rsd_offline.labeling.labeler import LabelConfig
-    from rsd_offline.labeling.prompts import PromptError
-    from rsd_offline.labeling.run import LabelRun, OtherRunError, RunConfig, claim_folder
-    from rsd_offline.labeling.store import LabelStoreError
+    from rsd_offline.labeling.run import LabelRun, claim_folder
     from rsd_offline.labeling.teachers.choose import TeacherOptions, make_teacher
 
     options = TeacherOptions(
-        teacher, model, base_url, temperature, structure, timeout, batch_folder or out / "batch", dataset / "labels",
-        (omissions, misranking, inventions),
+        call.teacher, call.model, call.base_url, call.temperature, call.structure, call.timeout, call.batch_folder,
+        call.dataset / "labels", call.dial,
     )  # fmt: skip
 
     def make_source() -> FrameSource:
-        source = open_frames(dataset, kind)
-        return FirstFrames(source, limit) if limit else source
+        source = open_frames(call.dataset, call.kind)
+        return FirstFrames(source, call.limit) if call.limit else source
 
-    try:
-        chosen = make_teacher(options)
-        config = LabelConfig(
-            prompts=prompts or chosen.family, tasks=tuple(task or ("risk", "action")), view=view, samples=samples,
-            red_line=red_line, judged="all" if teacher in ("geometric", "privileged") else "objects",
-        )  # fmt: skip
-        run_config = RunConfig(
-            concurrency=concurrency, shard_frames=shard_frames, prices=Prices(price_in, price_out), budget=budget,
-            asking=AskingConfig(patience=patience),
-        )  # fmt: skip
-        run = LabelRun(make_source(), out, chosen, config, run_config, _detector(detector))
-        if dry_run:
-            _print_estimate(run)
-            return
-        prices = {"prompt": price_in, "completion": price_out}
-        claim_folder(
-            out, run.identity, {"path": str(dataset.resolve()), "kind": kind, "limit": limit, "prices": prices}
-        )
-        if teacher == "batch":
-            _import_results(options.batch_folder, out)
-        if engine == "ray":
-            _run_with_ray(run, make_source, options, workers, ray_address)
-            return
-        progress = _run_here(run)
-    except (
-        FrameSourceError, PromptError, OtherRunError, LabelStoreError, StorageFullError, ImportError, ValueError,
-    ) as error:  # fmt: skip
-        typer.secho(f"rsd label: {error}", fg="red", err=True)
-        raise typer.Exit(2) from None
-    _print_end(progress, chosen)
+    teacher = make_teacher(options)
+    config, run_config = _configs(call, teacher)
+    run = LabelRun(make_source(), call.out, teacher, config, run_config, _detector(call.detector))
+    if call.dry_run:
+        _print_estimate(run)
+        return
+    prices = {"prompt": call.price_in, "completion": call.price_out}
+    about = {"path": str(call.dataset.resolve()), "kind": call.kind, "limit": call.limit, "prices": prices}
+    claim_folder(call.out, run.identity, about)
+    if call.teacher == "batch":
+        _import_results(call.batch_folder, call.out)
+    if call.engine == "ray":
+        _run_with_ray(run, make_source, options, call.workers, call.ray_address)
+    else:
+        _print_end(_run_here(run), teacher)
+
+
+def _configs(call: SimpleNamespace, teacher: Teacher):
+    """What is asked, and how the run goes."""
+    from rsd_offline.labeling.asking import AskingConfig
+    from rsd_offline.labeling.costs import Prices
+    from rsd_offline.labeling.labeler import LabelConfig
+    from rsd_offline.labeling.run import RunConfig
+
+    everything = call.teacher in ("geometric", "privileged")  # they know of all there is
+    config = LabelConfig(
+        prompts=call.prompts or teacher.family, tasks=tuple(call.task or ("risk", "action")), view=call.view,
+        samples=call.samples, red_line=call.red_line, judged="all" if everything else "objects",
+    )  # fmt: skip
+    return config, RunConfig(
+        concurrency=call.concurrency, shard_frames=call.shard_frames, prices=Prices(call.price_in, call.price_out),
+        budget=call.budget, asking=AskingConfig(patience=call.patience),
+    )  # fmt: skip
 
 
 def _detector(name: str):
@@ -155,7 +180,8 @@ def _run_with_ray(run: LabelRun, make_source, options, workers: int, address: st
     rows = label_with_ray(job, missing, workers, address)
     stopped = [row["stopped"] for row in rows if row["stopped"]]
     typer.echo(
-        f"{sum(r['labelled'] for r in rows)} frames labelled in {len(rows)} shards, {sum(r['answers'] for r in rows)} answers"
+        f"{sum(r['labelled'] for r in rows)} frames labelled in {len(rows)} shards, "
+        f"{sum(r['answers'] for r in rows)} answers"
     )
     if stopped:
         typer.secho(f"stopped: {stopped[0]}", fg="yellow", err=True)
@@ -178,7 +204,8 @@ def _print_estimate(run: LabelRun) -> None:
     typer.echo(
         f"{found.frames} frames ({done} already labelled), {found.objects_per_frame:.1f} objects a frame\n"
         f"about {found.requests:,} requests, {found.prompt_tokens:,} prompt tokens, {found.completion_tokens:,} answer "
-        f"tokens, {found.cost:.2f} US$ (from {found.looked_at} frames, {found.unreadable} of them unreadable; nothing was asked)"
+        f"tokens, {found.cost:.2f} US$ (from {found.looked_at} frames, {found.unreadable} of them "
+        "unreadable; nothing was asked)"
     )
 
 
@@ -186,7 +213,8 @@ def _print_end(progress: RunProgress, teacher: Teacher) -> None:
     counts = progress.counts
     typer.echo(
         f"{progress.labelled}/{progress.frames} frames labelled ({progress.failed} failed), {counts.answers} answers, "
-        f"{counts.cached} known, {counts.prompt_tokens:,} + {counts.completion_tokens:,} tokens, {progress.cost:.4f} US$"
+        f"{counts.cached} known, {counts.prompt_tokens:,} + {counts.completion_tokens:,} tokens, "
+        f"{progress.cost:.4f} US$"
     )
     if counts.failures:
         typer.echo("requests without an answer: " + ", ".join(f"{k} {n}" for k, n in counts.failures.most_common()))

@@ -82,7 +82,7 @@ class _Pictures:
         self._store, self._source = store, source
 
     def draw(self, frame_ids: Sequence[str], tile_width: int) -> dict[str, np.ndarray]:
-        """RGB pictures by frame id. Raises KeyError for a frame without labels, FrameSourceError for one without images."""
+        """RGB pictures by frame id. KeyError: a frame without labels; FrameSourceError: one without images."""
         from rsd_offline.labeling.drawing import draw_labels
 
         rows = {kind: self._rows(kind, frame_ids) for kind in ("frames", "audit", "maps", "objects")}

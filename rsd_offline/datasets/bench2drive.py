@@ -25,7 +25,7 @@ STRIDE = round(PLAN_STEP_SECONDS * FRAMES_PER_SECOND)
 
 
 class Bench2DriveFrames:
-    """All clips of a folder (or one clip), unpacked: `<clip>/anno/00000.json.gz`, `<clip>/camera/rgb_front/00000.jpg`."""
+    """All clips of a folder (or one clip), unpacked: `<clip>/anno/00000.json.gz`, `<clip>/camera/rgb_*/00000.jpg`."""
 
     def __init__(self, root: Path) -> None:
         root = Path(root)

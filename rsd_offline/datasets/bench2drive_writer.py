@@ -49,7 +49,8 @@ def clip_name(world: World) -> str:
 def record_clip(root: Path, world: World, renderer: Renderer, seconds: float) -> Path:
     """Let the expert drive for at most `seconds` and write the clip under `root`, whole or not at all.
 
-    The world must step at 10 Hz and the renderer draw `instance`; raises ValueError otherwise. Returns the clip's folder.
+    The world must step at 10 Hz and the renderer draw `instance`; raises ValueError otherwise.
+    Returns the clip's folder.
     """
     if round(1.0 / world.episode.dt) != FRAMES_PER_SECOND:
         raise ValueError(f"a clip has {FRAMES_PER_SECOND} frames/s, but the world steps every {world.episode.dt} s")
@@ -119,7 +120,8 @@ def _sensors(rig: CameraRig, world_to_ego: np.ndarray) -> dict:
         body = rig.cam_to_base[i][:3, :3] @ OPTICAL_TO_BODY.T
         width, height = (int(v) for v in rig.sizes[i])
         sensors[name] = {
-            "location": to_ego[:3, 3].tolist(), "rotation": [0.0, 0.0, float(-np.degrees(np.arctan2(body[1, 0], body[0, 0])))],
+            "location": to_ego[:3, 3].tolist(),
+            "rotation": [0.0, 0.0, float(-np.degrees(np.arctan2(body[1, 0], body[0, 0])))],
             "intrinsic": rig.intrinsics[i].tolist(), "cam2ego": to_ego.tolist(),
             "world2cam": (np.linalg.inv(to_ego) @ world_to_ego).tolist(),
             "fov": float(np.degrees(2.0 * np.arctan(width / (2.0 * rig.intrinsics[i, 0, 0])))),
@@ -179,7 +181,8 @@ def _light_boxes(world: World) -> list[dict]:
                 "class": "traffic_light", "id": str(100000 + light.id), "type_id": "traffic.traffic_light",
                 "location": foot, "rotation": [0.0, 0.0, float(-np.degrees(light.yaw))],
                 "center": [foot[0], foot[1], foot[2] + 4.0], "extent": [0.3, 0.3, 0.6], "distance": distance,
-                "state": int(world.snapshot.lights.get(light.id, LightState.OFF)), "affects_ego": False, "num_points": -1,
+                "state": int(world.snapshot.lights.get(light.id, LightState.OFF)), "affects_ego": False,
+                "num_points": -1,
             }
         )  # fmt: skip
     return boxes

@@ -89,7 +89,8 @@ def future_positions(poses: np.ndarray, current: int, steps: int) -> np.ndarray 
 def lane_offset(center_lines: np.ndarray, reach: float = 2.5) -> float | None:
     """Lateral offset of the ego from the nearest centre line that runs its way, m, positive = the ego is on its left.
 
-    center_lines (M, P, 2) in base_link. None where no line within `reach` m runs within 45 degrees of the ego's heading.
+    center_lines (M, P, 2) in base_link. None where no line within `reach` m runs within 45 degrees of the ego's
+    heading.
     """
     if len(center_lines) == 0:
         return None

@@ -27,7 +27,7 @@ class NuscenesFrames:
         try:
             from nuscenes.nuscenes import NuScenes
         except ImportError as error:
-            raise ImportError("nuScenes tables need nuscenes-devkit: pip install --no-deps nuscenes-devkit pyquaternion cachetools") from error  # fmt: skip
+            raise ImportError("nuScenes tables need nuscenes-devkit and what it imports: see docs/labels.md") from error
         versions = sorted(path.name for path in Path(root).glob("v1.0-*") if path.is_dir())
         if not versions:
             raise FrameSourceError(f"{root} holds no v1.0-* folder of nuScenes tables")
@@ -57,7 +57,7 @@ class NuscenesFrames:
 
     def frame(self, index: int) -> KeyFrame:
         """Read a sample; images are read when asked for."""
-        scene, number, token = self._places[index]
+        scene, _, token = self._places[index]
         try:
             sample = self._tables.get("sample", token)
             pose = self._ego_pose(sample)
@@ -118,11 +118,13 @@ class NuscenesFrames:
 
 
 def class_of(category: str) -> str:
-    """nuScenes' category, such as `human.pedestrian.adult`, as the detection benchmark's class; `others` beside them."""
+    """nuScenes' category, such as `human.pedestrian.adult`, as the detection benchmark's class, or `others`."""
     for start, name in (
         ("human.pedestrian", "pedestrian"), ("vehicle.bus", "bus"), ("vehicle.car", "car"), ("vehicle.truck", "truck"),
-        ("vehicle.trailer", "trailer"), ("vehicle.construction", "construction_vehicle"), ("vehicle.bicycle", "bicycle"),
-        ("vehicle.motorcycle", "motorcycle"), ("vehicle.emergency", "van"), ("movable_object.trafficcone", "traffic_cone"),
+        ("vehicle.trailer", "trailer"), ("vehicle.construction", "construction_vehicle"),
+        ("vehicle.bicycle", "bicycle"),
+        ("vehicle.motorcycle", "motorcycle"), ("vehicle.emergency", "van"),
+        ("movable_object.trafficcone", "traffic_cone"),
         ("movable_object.barrier", "barrier"),
     ):  # fmt: skip
         if category.startswith(start):

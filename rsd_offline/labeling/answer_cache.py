@@ -1,7 +1,7 @@
 """Answers on disk, named by the question's content: a run that was killed asks nothing twice.
 
-Each writing process has a SQLite file of its own in the folder and reads those of the others, so that workers on several
-machines can share a folder.
+Each writing process has a SQLite file of its own in the folder and reads those of the others, so that workers on
+several machines can share a folder.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def diff_risk(first: Mapping[int, float], second: Mapping[int, float]) -> float 
     """Disagreement in [0, 1] of two risk assignments {object: risk}, over the objects that both judge; None = none.
 
     Half of it is the mean difference of the values, weighted by the larger of the two risks; half is the share of
-    discordant pairs, weighted by how far the surer assignment puts the two apart. Symmetric; 0 where values and order agree.
+    discordant pairs, weighted by how far the surer assignment puts the two apart. Symmetric; 0 for equals.
     """
     shared = [key for key in first if key in second]
     if not shared:
@@ -61,7 +61,7 @@ def mean_kendall_tau(samples: Sequence[Mapping[int, float]]) -> float | None:
 
 
 def label_weight(spread: float, samples: int, asked_samples: int, disagreement: float | None, limit: float) -> float:
-    """Trust in one object's label in [0, 1]: falls with the spread, with missing samples, and with the frame's Diff_Risk."""
+    """Trust in one object's label in [0, 1]: falls with the spread, missing samples, and the frame's Diff_Risk."""
     by_spread = max(0.0, 1.0 - spread / FULL_SPREAD) if samples > 1 else 1.0
     by_frame = 1.0 if disagreement is None else max(0.0, 1.0 - disagreement / max(limit, 1e-9))
     return float(by_spread * by_frame * samples / max(asked_samples, 1))

@@ -16,7 +16,8 @@ from rsd_offline.labeling.lift import lift_image_boxes
 # What the detector is told to look for -> class name of ours.
 VOCABULARY = {
     "a car": "car", "a van": "van", "a truck": "truck", "a bus": "bus", "a bicycle": "bicycle",
-    "a motorcycle": "motorcycle", "a pedestrian": "pedestrian", "a traffic cone": "traffic_cone", "a barrier": "barrier",
+    "a motorcycle": "motorcycle", "a pedestrian": "pedestrian", "a traffic cone": "traffic_cone",
+    "a barrier": "barrier",
     "an animal on the road": "others", "an object lying on the road": "others",
 }  # fmt: skip
 DEFAULT_DETECTOR = "IDEA-Research/grounding-dino-tiny"
@@ -113,7 +114,7 @@ def ground_detections(frame: KeyFrame, detector: Detector, config: GroundingConf
 
 
 def suppress_doubles(detections: Sequence[Detection], overlap: float = 0.6) -> list[Detection]:
-    """Best boxes first; those that overlap a better one by more than `overlap` (intersection over union) are dropped."""
+    """Best boxes first; those that overlap a better one by more than `overlap` (IoU) are dropped."""
     kept: list[Detection] = []
     for candidate in sorted(detections, key=lambda d: -d.score):
         if all(_overlap(candidate.box, other.box) <= overlap for other in kept):

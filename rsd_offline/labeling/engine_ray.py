@@ -1,7 +1,7 @@
 """The same labelling on many machines: Ray Data hands out shards; cache and result are those of a single machine.
 
-Every machine must see the dataset and the output folder under the same paths. A worker that dies has its shard done again
-by another, which finds the answers of the first one in the shared cache.
+Every machine must see the dataset and the output folder under the same paths. The shard of a worker that dies is done
+again by another, which finds the answers of the first one in the shared cache.
 """
 
 from __future__ import annotations

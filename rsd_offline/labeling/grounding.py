@@ -87,8 +87,8 @@ def _grounded(
 def visible_boxes(rig: CameraRig, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Project 3-D boxes (K, 7) into all N cameras and let nearer boxes hide farther ones.
 
-    Returns rectangles (N, K, 4) px, cut at the image's edges (nan = outside); the share (N, K) of each silhouette in the
-    image that no nearer box covers; and that visible part (N, K) as a share of the image's area.
+    Returns rectangles (N, K, 4) px, cut at the image's edges (nan = outside); the share (N, K) of each silhouette in
+    the image that no nearer box covers; and that visible part (N, K) as a share of the image's area.
     """
     shape = (len(rig.names), len(boxes))
     rectangles, visible, areas = np.full((*shape, 4), np.nan), np.zeros(shape), np.zeros(shape)

@@ -225,8 +225,7 @@ class FrameLabeler:
             frame.frame_id, judged=self.config.judged if status == "ok" else "objects", **actions,
             kendall_tau=mean_kendall_tau(risks), answers=tuple(tally.answers),
         )  # fmt: skip
-        boxes = np.array([o.box for o in objects if o.box is not None], float).reshape(-1, 7)
-        known = np.array([np.nan if o.risk is None else o.risk for o in objects if o.box is not None])
+        boxes, known = _all_boxes(frame, objects)
         risk_map = dense_map(frame.frame_id, boxes, known, self.config.risk_map, label.judged == "all")
         return FrameLabels(label, objects, audit, risk_map)
 
@@ -256,6 +255,17 @@ class FrameLabeler:
         for rank, k in enumerate(order, start=1):
             labels[k] = replace(labels[k], rank=rank)
         return labels
+
+
+def _all_boxes(frame: KeyFrame, labels: Sequence[ObjectLabel]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (K, 7) of the labels and of annotated objects that were not asked about, with risks (K,), nan = unknown."""
+    asked = {o.object_id for o in labels}
+    others = [] if frame.objects is None else [k for k, i in enumerate(frame.objects.ids) if int(i) not in asked]
+    rows = [(o.box, np.nan if o.risk is None else o.risk) for o in labels if o.box is not None]
+    rows += [(frame.objects.boxes[k], np.nan) for k in others if frame.objects is not None]
+    boxes = np.array([box for box, _ in rows], float).reshape(-1, 7)
+    usable = np.isfinite(boxes).all(1)
+    return boxes[usable], np.array([risk for _, risk in rows], float)[usable]
 
 
 def config_fields(config: LabelConfig) -> dict:

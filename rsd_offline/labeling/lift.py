@@ -57,7 +57,7 @@ def to_image_matrices(rig: CameraRig) -> np.ndarray:
 def lift_image_boxes(
     image_boxes: np.ndarray, cameras: np.ndarray, classes: Sequence[str], rig: CameraRig, max_range: float = 60.0
 ) -> np.ndarray:
-    """3-D boxes (K, 7) in base_link of image boxes (K, 4) px of cameras (K,), from where their lower edge meets the ground.
+    """3-D boxes (K, 7) in base_link of image boxes (K, 4) px in cameras (K,), from where they touch the ground.
 
     Sizes are nominal ones of the class and the heading is along the line of sight: good for a place on the map, not for
     shape. nan rows where the lower edge does not meet the ground within `max_range` m.
@@ -79,7 +79,7 @@ def lift_image_boxes(
 
 
 def dense_map(frame_id: str, boxes: np.ndarray, risks: np.ndarray, config: MapConfig, everything: bool) -> RiskMapRow:
-    """Dense risk of boxes (K, 7) with risks (K,), nan = not judged; `everything`: places without objects were judged too."""
+    """Dense risk of boxes (K, 7) with risks (K,), nan = not judged; `everything`: empty places were judged too."""
     values, mask = risk_map_target(config.cells(), boxes, risks, config.falloff, everything)
     coded = np.where(mask, np.round(values * 254.0), NOT_JUDGED).astype(np.uint8)
     rows, columns = config.shape
@@ -87,7 +87,7 @@ def dense_map(frame_id: str, boxes: np.ndarray, risks: np.ndarray, config: MapCo
 
 
 def decode_map(row: RiskMapRow | dict) -> tuple[np.ndarray, np.ndarray]:
-    """Risk (rows, columns) float32 in [0, 1] and the mask (rows, columns) bool of what was judged, from a stored row."""
+    """Risk (rows, columns) float32 in [0, 1] and the mask (rows, columns) bool of what was judged."""
     fields = row if isinstance(row, dict) else vars(row)
     coded = np.frombuffer(fields["values"], np.uint8).reshape(fields["rows"], fields["columns"])
     mask = coded != NOT_JUDGED

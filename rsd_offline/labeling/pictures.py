@@ -45,7 +45,7 @@ def luminance(images: Sequence[np.ndarray]) -> float:
 
 
 def brighten(image: np.ndarray, measured: float, target: float) -> np.ndarray:
-    """Lift an RGB image of mean luminance `measured` towards `target`: gamma, then local contrast (CLAHE) of the luma."""
+    """Lift an RGB image of mean luminance `measured` towards `target`: gamma, then local contrast (CLAHE)."""
     gamma = np.clip(np.log(target / 255.0) / np.log(np.clip(measured, 2.0, 250.0) / 255.0), 0.3, 1.0)
     table = (255.0 * (np.arange(256) / 255.0) ** gamma).round().astype(np.uint8)
     luma, red, blue = cv2.split(cv2.cvtColor(cv2.LUT(image, table), cv2.COLOR_RGB2YCrCb))

@@ -166,7 +166,8 @@ def _ego_lines(frame: KeyFrame) -> str:
 
 
 _COMMANDS = {
-    "LEFT": "turn left at the junction", "RIGHT": "turn right at the junction", "STRAIGHT": "go straight at the junction",
+    "LEFT": "turn left at the junction", "RIGHT": "turn right at the junction",
+    "STRAIGHT": "go straight at the junction",
     "LANEFOLLOW": "follow the lane", "CHANGELANELEFT": "change to the left lane",
     "CHANGELANERIGHT": "change to the right lane",
 }  # fmt: skip

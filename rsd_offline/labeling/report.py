@@ -150,7 +150,8 @@ def compare(store: StoreColumns, other: StoreColumns) -> dict:
 def certain_frames(store: StoreColumns, count: int = 20) -> tuple[list[str], list[str]]:
     """The most and the least certain frames by Diff_Risk between samples; of frames with two objects or more."""
     rated = [
-        (d, f) for f, d, asked in zip(store.audit["frame_id"], store.audit["diff_risk"], store.audit["asked"], strict=True)
+        (d, f)
+        for f, d, asked in zip(*(store.audit[c] for c in ("frame_id", "diff_risk", "asked")), strict=True)
         if d is not None and asked >= 2
     ]  # fmt: skip
     ordered = [f for _, f in sorted(rated)]

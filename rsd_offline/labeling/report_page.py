@@ -9,21 +9,26 @@ from collections.abc import Mapping, Sequence
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:1100px;padding:0 1em;color:#222;background:#fafafa}
 h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;margin:.6em 0}td,th{padding:.25em .9em .25em 0;text-align:right;border-bottom:1px solid #eee}
+table{border-collapse:collapse;margin:.6em 0}
+td,th{padding:.25em .9em .25em 0;text-align:right;border-bottom:1px solid #eee}
 td:first-child,th:first-child{text-align:left}th{font-weight:600;color:#555}
-.tiles{display:flex;flex-wrap:wrap;gap:.8em}.tile{background:#fff;border:1px solid #e2e2e2;border-radius:6px;padding:.6em 1em}
+.tiles{display:flex;flex-wrap:wrap;gap:.8em}
+.tile{background:#fff;border:1px solid #e2e2e2;border-radius:6px;padding:.6em 1em}
 .tile b{display:block;font-size:1.35em}.tile span{color:#666;font-size:.85em}.note{color:#666}
 img{max-width:100%;border:1px solid #ccc;margin:.3em 0}svg{background:#fff;border:1px solid #e2e2e2}
 """
 TILES = (
     ("frames", "frames", "count"), ("valid_objects", "valid object labels", "count"),
-    ("omission_rate_first", "omitted in first answers", "share"), ("omission_rate", "omitted after asking again", "share"),
-    ("inventions_per_answer", "invented ids per answer", "number"), ("parse_failure_rate", "answers not usable", "share"),
+    ("omission_rate_first", "omitted in first answers", "share"),
+    ("omission_rate", "omitted after asking again", "share"),
+    ("inventions_per_answer", "invented ids per answer", "number"),
+    ("parse_failure_rate", "answers not usable", "share"),
     ("spread", "spread between samples", "number"), ("kendall_tau", "Kendall tau between samples", "number"),
     ("diff_risk", "Diff_Risk between samples", "number"),
     ("distance_share", "of risk variance is distance alone", "share"),
     ("position_share", "of risk variance is place alone", "share"), ("brightened_share", "frames brightened", "share"),
-    ("prompt_tokens", "prompt tokens", "count"), ("completion_tokens", "answer tokens", "count"), ("cost", "US$", "number"),
+    ("prompt_tokens", "prompt tokens", "count"), ("completion_tokens", "answer tokens", "count"),
+    ("cost", "US$", "number"),
 )  # fmt: skip
 SHARES = ("valid", "distance_share", "omission_rate_first", "omission_rate", "not_ok")
 
@@ -36,7 +41,8 @@ def render_page(figures: Mapping, pictures: Mapping[str, Sequence[tuple[str, byt
     )
     parts = [
         f"<h1>Labels of {html.escape(teacher['dataset'])} by {html.escape(teacher['model'])}</h1>",
-        f'<p class="note">parameters {html.escape(teacher["parameters"])}, prompts {html.escape(teacher["prompt_family"])} '
+        f'<p class="note">parameters {html.escape(teacher["parameters"])}, '
+        f'prompts {html.escape(teacher["prompt_family"])} '
         f"{html.escape(teacher['prompt_hash'])}, run {html.escape(teacher['run'])}</p>",
         f'<div class="tiles">{tiles}</div>',
         "<h2>Frames</h2>", _table(("status", "frames"), figures["status"].items()),
@@ -44,7 +50,8 @@ def render_page(figures: Mapping, pictures: Mapping[str, Sequence[tuple[str, byt
         "<h2>What could not be used</h2>",
         _table(("reason", "times"), figures["faults"].items()) if figures["faults"] else "<p>Nothing.</p>",
         "<h2>Risk and distance</h2>",
-        '<p class="note">Mean risk and one standard deviation per 5 m. A teacher that says no more than "near is dangerous" '
+        '<p class="note">Mean risk and one standard deviation per 5 m. A teacher that says no more than '
+        '"near is dangerous" '
         "has a large share of its variance explained by distance alone.</p>",
         _curve(figures["risk_by_distance"]),
         "<h2>By class</h2>", _rows("class", figures["by_class"]),
@@ -113,16 +120,18 @@ def _curve(points: Sequence[tuple[float, float, float, int]]) -> str:
     )
     levels = "".join(
         f'<text x="6" y="{at(0, r).split(",")[1]}" font-size="11">{r}</text>'
-        f'<line x1="{left}" x2="{width - 10}" y1="{at(0, r).split(",")[1]}" y2="{at(0, r).split(",")[1]}" stroke="#eee"/>'
+        f'<path d="M{left} {at(0, r).split(",")[1]}H{width - 10}" stroke="#eee"/>'
         for r in (0.0, 0.5, 1.0)
     )
     label = f'<text x="{width / 2}" y="{height - 2}" font-size="11" text-anchor="middle">distance in m</text>'
     return (
-        f'<svg width="{width}" height="{height}">{levels}{ticks}{label}<polygon points="{" ".join(band)}" fill="#cfe0f5"/>'
+        f'<svg width="{width}" height="{height}">{levels}{ticks}{label}'
+        f'<polygon points="{" ".join(band)}" fill="#cfe0f5"/>'
         f'<polyline points="{line}" fill="none" stroke="#1f5fae" stroke-width="2"/></svg>'
     )
 
 
 def _figure(frame_id: str, jpeg: bytes) -> str:
     data = base64.b64encode(jpeg).decode()
-    return f'<figure><img alt="" src="data:image/jpeg;base64,{data}"><figcaption>{html.escape(frame_id)}</figcaption></figure>'
+    image = f'<img alt="" src="data:image/jpeg;base64,{data}">'
+    return f"<figure>{image}<figcaption>{html.escape(frame_id)}</figcaption></figure>"

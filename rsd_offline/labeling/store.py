@@ -1,6 +1,6 @@
 """The label store: Parquet shards with one row per (frame, object) and one per frame, whoever the teacher was.
 
-A teacher that was asked leaves two more: `audit` (what was asked, what came back, what it cost) and `maps` (dense risk).
+A teacher that was asked leaves two more: `audit` (what was asked, what came back, its cost) and `maps` (dense risk).
 
 A privileged teacher of the embedded world and a vision-language model write the same columns, so training reads either.
 An object that the teacher did not judge has `valid` false and a null risk: unknown, never zero.

@@ -35,9 +35,22 @@ def world(tmp_path, monkeypatch):
 def test_a_run_that_is_killed_loses_nothing_and_asks_nothing_twice(tmp_path, world):
     out = tmp_path / "out"
     with TeacherServer(lambda n, b: Reply(good_answer(b), delay=0.05)) as server:
-        command = [sys.executable, "-m", "rsd_offline.cli", "label", world, out, "--model", "m", "--base-url", server.url]
+        command = [
+            sys.executable,
+            "-m",
+            "rsd_offline.cli",
+            "label",
+            world,
+            out,
+            "--model",
+            "m",
+            "--base-url",
+            server.url,
+        ]
         command += ["--concurrency", "4", "--shard-frames", "8"]
-        process = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.getcwd()})
+        process = subprocess.Popen(
+            [str(c) for c in command], stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.getcwd()}
+        )
         deadline = time.monotonic() + 100.0
         while len(server.bodies) < 60 and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
@@ -144,7 +157,7 @@ def test_answers_of_other_writers_are_found(tmp_path):
 
 
 class DyingTeacher:
-    """Answers as a good model does; the first worker that reaches request 6 is killed. Every question is written down."""
+    """Answers as a good model does; the first worker that reaches request 6 is killed. Keeps every question."""
 
     looks, samples, family = True, True, "general"
 

@@ -29,7 +29,7 @@ SAMPLE_FRAMES = 26
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """An expert drive of the embedded world as a Bench2Drive clip, its world at the end, and what it was at frame 20."""
+    """An expert drive of the embedded world as a Bench2Drive clip, and what the world was at each frame."""
     from rsd_offline.datasets.bench2drive_writer import record_clip
     from rsd_world.world import Episode, World
 
@@ -56,7 +56,14 @@ def clip(tmp_path_factory):
 def test_a_written_clip_reads_back_what_the_world_held(clip):
     source = open_frames(clip.root)
     assert isinstance(source, Bench2DriveFrames)
-    assert [source.frame_id(i)[-5:] for i in range(len(source))] == ["00000", "00005", "00010", "00015", "00020", "00025"]
+    assert [source.frame_id(i)[-5:] for i in range(len(source))] == [
+        "00000",
+        "00005",
+        "00010",
+        "00015",
+        "00020",
+        "00025",
+    ]
     snapshot, ego, command = clip.truth[20]
     frame = source.frame(4)
     actors = {a.id: a for a in snapshot.actors}
@@ -130,13 +137,17 @@ CAR = {
 @pytest.mark.parametrize("ego_class", ["ego_vehicle", "vehicle"])
 def test_left_handed_annotations_become_base_link_under_both_names_of_the_ego(ego_class):
     ego = EGO | {"class": ego_class}
-    inverse = np.linalg.inv([[0.0, -1.0, 0.0, 100.0], [1.0, 0.0, 0.0, 50.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    inverse = np.linalg.inv(
+        [[0.0, -1.0, 0.0, 100.0], [1.0, 0.0, 0.0, 50.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    )
     ego["world2ego"] = inverse.tolist()
     annotation = {"bounding_boxes": [ego, CAR], "sensors": {}}
     assert split_ego(annotation)[0] is ego
     objects = annotated_objects(annotation)
     np.testing.assert_allclose(objects.boxes[0], [10.0, -2.0, 0.7, 4.0, 1.8, 1.4, -np.radians(30.0)], atol=1e-9)
-    np.testing.assert_allclose(objects.velocities[0], 4.0 * np.array([np.cos(np.pi / 6), -np.sin(np.pi / 6)]), atol=1e-9)
+    np.testing.assert_allclose(
+        objects.velocities[0], 4.0 * np.array([np.cos(np.pi / 6), -np.sin(np.pi / 6)]), atol=1e-9
+    )
     np.testing.assert_allclose(ego_pose(annotation)[:2, 3], [100.0, -50.0])
 
 
@@ -151,12 +162,12 @@ def test_the_pose_comes_from_whatever_the_annotation_has():
 def test_nan_literals_are_read_and_damaged_files_named(clip, tmp_path):
     path = tmp_path / "A_Town01_Route1_Weather2" / "anno" / "00000.json.gz"
     path.parent.mkdir(parents=True)
-    good = json.loads(gzip.open(clip.folder / "anno" / "00000.json.gz", "rt").read())
+    good = json.loads(gzip.decompress((clip.folder / "anno" / "00000.json.gz").read_bytes()))
     good["speed"], good["theta"] = float("nan"), float("nan")
     good["bounding_boxes"][1]["speed"] = float("nan")
     with gzip.open(path, "wt") as file:
         json.dump(good, file)
-    assert b"NaN" in gzip.open(path).read()
+    assert b"NaN" in gzip.decompress(path.read_bytes())
     frame = open_frames(tmp_path).frame(0)
     assert frame.ego_speed is None
     assert np.isnan(frame.objects.velocities[0]).any()
@@ -240,9 +251,12 @@ def _nuscenes_tables(root):
         "visibility": [{"token": "4", "level": "v80-100", "description": ""}],
         "instance": [{"token": "i", "category_token": "k", "nbr_annotations": 2, "first_annotation_token": "a0",
                       "last_annotation_token": "a1"}],
-        "sensor": [{"token": f"n{c}", "channel": c, "modality": "lidar" if c == "LIDAR_TOP" else "camera"} for c in channels],
+        "sensor": [
+            {"token": f"n{c}", "channel": c, "modality": "lidar" if c == "LIDAR_TOP" else "camera"} for c in channels
+        ],
         "calibrated_sensor": [
-            {"token": f"c{c}", "sensor_token": f"n{c}"} | (identity | {"camera_intrinsic": []} if c == "LIDAR_TOP" else optical | camera)
+            {"token": f"c{c}", "sensor_token": f"n{c}"}
+            | (identity | {"camera_intrinsic": []} if c == "LIDAR_TOP" else optical | camera)
             for c in channels
         ],
         "ego_pose": [{"token": "e0", "timestamp": 0} | turned, {"token": "e1", "timestamp": 500000} | ahead],

@@ -142,7 +142,9 @@ def test_a_server_in_trouble_is_asked_again_and_counted(tmp_path, reason, reply)
     assert all(o["valid"] for o in rows(tmp_path, "objects"))
 
 
-@pytest.mark.parametrize("reply", [Reply(status=400, raw=b'{"error": "image"}'), Reply("", finish_reason="content_filter")])
+@pytest.mark.parametrize(
+    "reply", [Reply(status=400, raw=b'{"error": "image"}'), Reply("", finish_reason="content_filter")]
+)
 def test_a_refused_image_fails_its_frame_only_and_is_not_sent_again(tmp_path, reply):
     with TeacherServer(first_time(lambda _b: reply)) as server:
         label(server, tmp_path, frames=3, concurrency=1)

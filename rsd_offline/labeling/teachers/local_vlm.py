@@ -37,7 +37,12 @@ class LocalVLM:
             raise ImportError("a local model needs the package transformers: pip install '.[vlm]'") from error
         device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self.config, self._torch = config, torch
-        self._processor = AutoProcessor.from_pretrained(config.model)
+        try:
+            self._processor = AutoProcessor.from_pretrained(config.model)
+        except (ImportError, AttributeError) as error:  # transformers fails so where a processor's package is missing
+            raise ImportError(
+                f"the processor of {config.model} cannot be built ({error}); Qwen's needs the torchvision of this torch"
+            ) from error
         dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
         self._model = AutoModelForImageTextToText.from_pretrained(config.model, dtype=dtype).eval().to(device)
         self.identity = TeacherIdentity(
