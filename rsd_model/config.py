@@ -156,11 +156,13 @@ class EgoConfig:
     route_spacing: float = 2.0  # m between those points
     status_size: int = 0  # numbers of ego status that enter the ego query (3: speed, acceleration, yaw rate)
     bev_points: int = 0  # sampling points of the ego query into the BEV around each route point
+    along_route: bool = False  # true: the plan is told along the route, as progress and distance beside it
 
     def __post_init__(self) -> None:
         for name in ("route_points", "status_size", "bev_points"):
             _check(getattr(self, name) >= 0, f"ego.{name}", getattr(self, name), ">= 0")
         _check(self.route_spacing > 0, "ego.route_spacing", self.route_spacing, "> 0")
+        _check(not self.along_route or self.route_points > 1, "ego.along_route", True, "false without ego.route_points")
         _check(
             self.bev_points == 0 or self.route_points > 0, "ego.bev_points", self.bev_points,
             "0 unless ego.route_points > 0: the route says where to look",
@@ -192,6 +194,7 @@ class LossConfig:
     map_points: float = 1.0
     map_direction: float = 0.005
     plan: float = 1.0
+    plan_all_commands: bool = False  # true: every row learns the plan, for models that know the route itself
     plan_bound: float = 1.0
     plan_collision: float = 1.0
     plan_direction: float = 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 
@@ -17,7 +17,7 @@ class LightState(IntEnum):
     OFF = 3
 
 
-class ActorKind(str, Enum):
+class ActorKind(StrEnum):
     """What an actor is; it decides its mesh, its dynamics and its object class."""
 
     CAR = "car"

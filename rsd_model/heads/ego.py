@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from rsd_model.config import ModelConfig
+from rsd_model.geometry import BASE_TO_LIDAR
 from rsd_model.heads.map import MapQueries
 from rsd_model.heads.motion import MotionQueries
 from rsd_model.heads.objects import ObjectQueries
+from rsd_model.heads.route_frame import offsets_along_route
 from rsd_model.layers import DeformableAttention, InteractionLayer, regression_branch
 
 STATUS_SCALE = (10.0, 3.0, 0.5)  # m/s, m/s^2, rad/s: brings the ego status to about 1
@@ -61,13 +63,13 @@ class RouteContext(nn.Module):
             status = query.new_zeros(len(bev), ego.status_size) if status is None else status
             query = query + self.status_mlp(status[:, : ego.status_size].to(query.dtype) / self.status_scale)[:, None]
         if ego.route_points:
-            route = self._sampled(route, query)
+            route = self.sampled(route, query)
             query = query + self.route_mlp((route / self.extent).flatten(1))[:, None]
             if ego.bev_points:
                 query = query + self._look_along(query, bev, route)
         return self.norm(query)
 
-    def _sampled(self, route: Tensor | None, query: Tensor) -> Tensor:
+    def sampled(self, route: Tensor | None, query: Tensor) -> Tensor:
         """(B, route_points, 2): the given points brought to the configured number."""
         count = self.config.ego.route_points
         if route is None or route.shape[1] == 0:
@@ -106,6 +108,8 @@ class EgoHead(nn.Module):
         # Quirk: the public code places the ego at the BEV's corner.
         place = torch.zeros(2) if config.quirks.ego_at_corner else torch.tensor(config.bev.ego_place)
         self.register_buffer("place", place.view(1, 1, 2), persistent=False)
+        vehicle = torch.tensor(BASE_TO_LIDAR[:2, 3], dtype=torch.float32)
+        self.register_buffer("vehicle_place", vehicle, persistent=False)
 
     def forward(
         self,
@@ -130,4 +134,8 @@ class EgoHead(nn.Module):
             with_map = layer(with_map, position, lanes.features, lane_position)
         features = torch.cat([query, with_map], -1)
         ego = self.config.ego
-        return EgoPlan(features, self.plan_branch(features).float().view(-1, ego.commands, ego.steps, 2))
+        offsets = self.plan_branch(features).float().view(-1, ego.commands, ego.steps, 2)
+        if ego.along_route and self.context is not None:
+            ahead = self.context.sampled(route, query).float()
+            offsets = offsets_along_route(offsets, ahead, self.vehicle_place, ego.route_spacing)
+        return EgoPlan(features, offsets)

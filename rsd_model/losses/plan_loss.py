@@ -13,9 +13,10 @@ from torch import Tensor
 FAR = 1.0e6  # m, where lines and agents go that do not count
 
 
-def imitation_term(offsets: Tensor, truth: Tensor, mask: Tensor, command: Tensor) -> Tensor:
-    """Mean L1 over all rows (B, commands, T, 2), zero outside the commanded row and the known steps."""
+def imitation_term(offsets: Tensor, truth: Tensor, mask: Tensor, command: Tensor, all_commands: bool = False) -> Tensor:
+    """Mean L1 over all rows (B, commands, T, 2), zero outside the known steps and, unless all learn, other commands."""
     row = torch.nn.functional.one_hot(command, offsets.shape[1]).to(offsets.dtype)
+    row = torch.ones_like(row) if all_commands else row
     weight = row[:, :, None, None] * mask[:, None, :, None]
     return ((offsets - truth[:, None]).abs() * weight).mean()
 

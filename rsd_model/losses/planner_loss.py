@@ -61,7 +61,9 @@ class PlannerLoss(nn.Module):
             outputs["all_traj_cls_scores"][-1],
             self.config,
         )
-        imitation = imitation_term(offsets, targets.ego_future, mask, targets.command)
+        imitation = imitation_term(
+            offsets, targets.ego_future, mask, targets.command, self.config.loss.plan_all_commands
+        )
         return {"loss_plan_reg": self.config.loss.plan * imitation} | terms
 
     def risk_terms(self, outputs: dict[str, Tensor], targets: PlannerTargets, matches: Matches) -> dict[str, Tensor]:

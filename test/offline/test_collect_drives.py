@@ -10,7 +10,9 @@ from rsd_offline.evaluation.drive import DriveConfig, Driver, evaluation_episode
 from rsd_offline.labeling.store import read_judged, read_risks
 from rsd_world.render.offscreen import GraphicsUnavailableError
 
-SHORT = CollectConfig(episodes=3, seed=5, max_seconds=1.6, scenarios=("PedestrianCrossing",), weathers=("clear", "rain"))
+SHORT = CollectConfig(
+    episodes=3, seed=5, max_seconds=1.6, scenarios=("PedestrianCrossing",), weathers=("clear", "rain")
+)
 
 
 @pytest.fixture(scope="module")

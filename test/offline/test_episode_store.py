@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from rsd_model.geometry import bench2drive_rig
 from rsd_offline.datasets.episode_store import (
     DriveFrame,

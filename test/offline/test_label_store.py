@@ -1,4 +1,5 @@
 import pytest
+
 from rsd_offline.labeling.store import FrameLabel, LabelStoreError, ObjectLabel, read_judged, read_risks, write_shard
 
 
@@ -13,7 +14,7 @@ def test_risks_read_back_and_invalid_ones_stay_out(tmp_path):
 
 
 def test_a_valid_label_needs_a_risk_between_zero_and_one():
-    with pytest.raises(LabelStoreError, match="1.5"):
+    with pytest.raises(LabelStoreError, match=r"1\.5"):
         ObjectLabel("e/00000", 1, "car", 1.5)
 
 

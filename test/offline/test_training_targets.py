@@ -53,7 +53,7 @@ def test_a_risk_lies_where_its_object_is_and_goes(targets):
 def test_an_object_that_the_teacher_left_out_is_unknown_not_harmless(targets):
     sample = targets(0, {})
     assert np.isnan(sample.object_risks).all()
-    assert not sample.risk_map_mask[int((10.39 + 30) // 2), int((-3 + 15) // 2)]
+    assert not sample.risk_map_mask[int((10.39 + 30) // 2), ((-3 + 15) // 2)]
     assert not targets(0, {}, judged_all=False).risk_map_mask.any()
 
 
