@@ -16,7 +16,7 @@ from rsd_world.state import ActorKind, LightState
 EXTENT = (30.0, 15.0)
 
 
-@pytest.fixture()
+@pytest.fixture
 def stage():
     return Stage("alder", route=0)
 

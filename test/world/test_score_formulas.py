@@ -140,7 +140,8 @@ def drive(outcome="completed", completion=1.0, infractions=(), scenario=None, ju
     zeros = np.zeros((ticks, 3))
     return DriveRecord(
         "alder", 0, scenario, "clear", 0, outcome, 4.0, 100.0, completion, tuple(infractions), 0.1,
-        np.arange(ticks) * 0.1, zeros, np.zeros(ticks), np.full(ticks, 5.0), zeros, zeros, np.tile([1.0, 0, 0], (ticks, 1)),
+        np.arange(ticks) * 0.1, zeros, np.zeros(ticks), np.full(ticks, 5.0), zeros, zeros,
+        np.tile([1.0, 0, 0], (ticks, 1)),
         np.tile([0, -1.0, 0], (ticks, 1)), junction,
     )  # fmt: skip
 
