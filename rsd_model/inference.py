@@ -26,6 +26,7 @@ from rsd_model.decode import decode, decode_trajectories
 from rsd_model.heads.risk import risk_map_to_grid
 from rsd_model.inputs import ImageNormaliser, can_bus, ego_status, network_image, rig_projection, route_input
 from rsd_model.network import Planner, PlannerInputs, risk_head_config
+from rsd_model.ops.allocator import keep_freed_memory
 
 HISTORY_SECONDS = 0.5  # age of the previous BEV that the network was trained with
 HISTORY_TOLERANCE = 0.15  # s; with no BEV of that age the frame is planned as the first one
@@ -102,6 +103,7 @@ class PlannerRuntime:
         precision: str = "auto",
         seed: int = 0,
     ) -> None:
+        keep_freed_memory()
         self.device = _device(device)
         self.model = self._load(weights, config, seed).to(self.device).eval().requires_grad_(False)
         fold_batch_norm(self.model.backbone)
