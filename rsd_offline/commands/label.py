@@ -167,7 +167,7 @@ def _run_here(run: LabelRun) -> RunProgress:
             text += f", {sum(counts.failures.values())} failed requests" if counts.failures else ""
             bar.update(task, completed=progress.labelled, text=text)
 
-        run._on_progress = show
+        run.on_progress = show
         return asyncio.run(run.run())
 
 

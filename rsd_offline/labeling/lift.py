@@ -80,6 +80,10 @@ def lift_image_boxes(
 
 def dense_map(frame_id: str, boxes: np.ndarray, risks: np.ndarray, config: MapConfig, everything: bool) -> RiskMapRow:
     """Dense risk of boxes (K, 7) with risks (K,), nan = not judged; `everything`: empty places were judged too."""
+    low, high = (-config.behind, -config.aside), (config.ahead, config.aside)
+    reach = np.hypot(boxes[:, 3], boxes[:, 4])[:, None] / 2.0 + config.falloff
+    near = ((boxes[:, :2] + reach > low) & (boxes[:, :2] - reach < high)).all(1)
+    boxes, risks = boxes[near], risks[near]
     values, mask = risk_map_target(config.cells(), boxes, risks, config.falloff, everything)
     coded = np.where(mask, np.round(values * 254.0), NOT_JUDGED).astype(np.uint8)
     rows, columns = config.shape

@@ -105,7 +105,7 @@ class LabelRun:
         detector: Detector | None = None, on_progress: Callable[[RunProgress], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self.source, self.out, self.teacher, self.config, self.run_config = source, out, teacher, config, run
-        self._detector, self._on_progress = detector, on_progress
+        self._detector, self.on_progress = detector, on_progress
         name = "" if detector is None else detector.name
         self.identity = run_identity(source.name, teacher, config, run.shard_frames, name)
         self.progress = RunProgress(frames=len(source))
@@ -212,4 +212,4 @@ class LabelRun:
         progress.counts, progress.stopped, progress.cost = asker.counts, asker.stopped, asker.purse.spent
         progress.in_flight, progress.limit = asker.throttle.in_flight, asker.throttle.limit
         with suppress(BrokenPipeError):
-            self._on_progress(progress)
+            self.on_progress(progress)

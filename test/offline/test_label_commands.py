@@ -115,12 +115,15 @@ def test_report_and_picture_of_controls(tmp_path, world):
     stores = {kind: tmp_path / kind for kind in ("geometric", "random", "constant", "privileged")}
     for kind, out in stores.items():
         rsd("label", world, out, "--teacher", kind)
+    stores["spoiled"] = tmp_path / "spoiled"
+    rsd("label", world, stores["spoiled"], "--teacher", "privileged", "--misranking", 0.7)
     page = tmp_path / "page.html"
-    rsd("labels", "report", stores["random"], "--against", stores["geometric"], "--out", page, "--pictures", 2)
+    rsd("labels", "report", stores["spoiled"], "--against", stores["geometric"], "--out", page, "--pictures", 2)
     found = json.loads(page.with_suffix(".json").read_text())
     assert found["frames"] == 40
     assert found["omission_rate"] == 0.0
-    assert found["diff_risk"] > 0.2
+    assert found["diff_risk"] > 0.05
+    assert figures(read_store(stores["random"]))["valid_objects"] == 120  # a control must reach training
     assert found["against"]["geometric"]["frames"] > 0
     assert set(found["by_class"]) == {"car", "pedestrian", "truck"}
     assert page.read_text().count("data:image/jpeg;base64,") == 4

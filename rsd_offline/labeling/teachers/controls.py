@@ -49,7 +49,8 @@ class ControlTeacher:
             raise ValueError("the privileged teacher needs a dataset of the embedded world with its labels folder")
         self._kind, self._dial, self._seed = kind, dial or Dial(), seed
         self._recorded = _read_recorded(recorded) if kind == "privileged" and recorded is not None else {}
-        self.samples = kind == "random" or (kind == "privileged" and self._dial != Dial())
+        # One draw of `random` is its label: the mean of several, gated by disagreement, would be no coin any more.
+        self.samples = kind == "privileged" and self._dial != Dial()
         parameters = {"seed": seed} | ({"dial": asdict(self._dial)} if kind == "privileged" else {})
         self.identity = TeacherIdentity(kind, parameters)
 
