@@ -121,8 +121,11 @@ def draw_future(picture: np.ndarray, tiles: Sequence[Tile], rig: CameraRig, futu
     inside = (depth > 0.5) & (np.abs(pixels) < 1e4).all(1)
     if inside.sum() < 2 or np.linalg.norm(way[-1]) < 1.0:
         return False
-    points = (pixels[inside] * tile.scale + tile.offset).round().astype(np.int32)
-    cv2.polylines(picture, [points], False, RED, max(2, picture.shape[1] // 300), cv2.LINE_AA)
+    points = (pixels[inside] * tile.scale).round().astype(np.int32)
+    (x, y), (width, height) = tile.offset, np.round(rig.sizes[tile.camera] * tile.scale).astype(int)
+    view = np.ascontiguousarray(picture[y : y + height, x : x + width])  # the line must not leave its image
+    cv2.polylines(view, [points], False, RED, max(2, width // 300), cv2.LINE_AA)
+    picture[y : y + height, x : x + width] = view
     return True
 
 

@@ -189,8 +189,10 @@ class DyingTeacher:
 
 
 @pytest.mark.timeout(900)  # a cluster starts, loses a worker and starts another
-def test_ray_workers_give_the_same_labels_though_one_is_killed(tmp_path):
+def test_ray_workers_give_the_same_labels_though_one_is_killed(tmp_path, monkeypatch):
     pytest.importorskip("ray")
+    pytest.importorskip("pandas")  # Ray Data wants it
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     from rsd_offline.labeling.engine_ray import ShardJob, label_with_ray
     from rsd_offline.labeling.labeler import LabelConfig
     from rsd_offline.labeling.run import LabelRun, RunConfig

@@ -210,6 +210,12 @@ def test_the_red_line_follows_the_ground_ahead():
     assert abs(columns.mean() - picture.shape[1] / 2) < 3
     assert rows.min() > picture.shape[0] / 2
     assert not draw_future(picture, tiles, frame.rig, np.zeros((6, 2)))  # standing
+    montage, tiles = compose(frame.load_images(), frame.rig, "montage", PictureConfig())
+    montage[:] = 0
+    draw_future(montage, tiles, frame.rig, frame.future)
+    rows, columns = np.nonzero(montage[..., 0] > 128)
+    assert rows.max() < 72  # it stays in the front image, above the back one
+    assert columns.min() >= 128
 
 
 def test_a_montage_of_another_rig_holds_every_camera():
