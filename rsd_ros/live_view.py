@@ -25,7 +25,7 @@ class LiveView:
             import tkinter
         except ImportError as error:
             raise NoWindowError(f"--view needs Tk ({error}): apt-get install python3-tk, or leave --view out") from None
-        self._error = tkinter.TclError
+        self._errors = (tkinter.TclError, RuntimeError)  # of a window that was closed
         try:
             self._root = tkinter.Tk()
         except tkinter.TclError as error:
@@ -50,7 +50,7 @@ class LiveView:
             self._image = self._photo(data=_ppm(DriveVideo(log).frame(-1)))  # Tk keeps no reference of its own
             self._label.configure(image=self._image)
             self._root.update()
-        except self._error:
+        except self._errors:
             self._open = False
 
 
