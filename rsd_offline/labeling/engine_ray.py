@@ -62,7 +62,8 @@ def label_with_ray(job: ShardJob, shards: list[int], workers: int, address: str 
         ray.init(address=address, num_cpus=None if address else workers, include_dashboard=False, log_to_driver=False)
     try:
         rows = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
-        done = rows.map(lambda row: job.label(row["shard"]), concurrency=workers, max_retries=5, retry_exceptions=False)
+        # A task whose worker died is given to another worker by Ray itself; exceptions are not retried.
+        done = rows.map(lambda row: job.label(row["shard"]), compute=ray.data.TaskPoolStrategy(size=workers))
         return sorted(done.take_all(), key=lambda row: row["shard"])
     finally:
         if own:

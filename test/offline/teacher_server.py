@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -134,3 +136,32 @@ def completion(reply: Reply, body: dict) -> bytes:
     usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
     value = {"id": "x", "object": "chat.completion", "model": body.get("model"), "choices": [choice], "usage": usage}
     return json.dumps(value).encode()
+
+
+class DyingTeacher:
+    """Answers as a good model does; the first worker that reaches request 6 is killed. Keeps every question."""
+
+    looks, samples, family = True, True, "general"
+
+    def __init__(self, folder):
+        from rsd_offline.labeling.teachers.base import TeacherIdentity
+
+        self.identity, self._folder, self._asked = TeacherIdentity("dying"), folder, 0
+
+    async def ask(self, question):
+        from rsd_offline.labeling.answer_cache import Answer
+
+        self._asked += 1
+        if self._asked == 6:
+            try:
+                (self._folder / "killed").touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+            except FileExistsError:
+                pass
+        with (self._folder / "asked").open("a") as file:
+            file.write(question.key("x").hex() + "\n")
+        body = {"messages": [{}, {"content": [{"text": question.text}]}]}
+        return Answer(good_answer(body))
+
+    async def close(self):
+        pass

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from small_frames import SmallFrames, write_world
-from teacher_server import Reply, TeacherServer, completion, good_answer
+from teacher_server import DyingTeacher, Reply, TeacherServer, completion, good_answer
 from typer.testing import CliRunner
 
 from rsd_offline.cli import app
@@ -159,40 +159,12 @@ def test_answers_of_other_writers_are_found(tmp_path):
     assert AnswerCache(tmp_path, "three").get(b"l").refusal == "http_400"
 
 
-class DyingTeacher:
-    """Answers as a good model does; the first worker that reaches request 6 is killed. Keeps every question."""
-
-    looks, samples, family = True, True, "general"
-
-    def __init__(self, folder):
-        from rsd_offline.labeling.teachers.base import TeacherIdentity
-
-        self.identity, self._folder, self._asked = TeacherIdentity("dying"), folder, 0
-
-    async def ask(self, question):
-        from rsd_offline.labeling.answer_cache import Answer
-
-        self._asked += 1
-        if self._asked == 6:
-            try:
-                (self._folder / "killed").touch(exist_ok=False)
-                os.kill(os.getpid(), signal.SIGKILL)
-            except FileExistsError:
-                pass
-        with (self._folder / "asked").open("a") as file:
-            file.write(question.key("x").hex() + "\n")
-        body = {"messages": [{}, {"content": [{"text": question.text}]}]}
-        return Answer(good_answer(body))
-
-    async def close(self):
-        pass
-
-
 @pytest.mark.timeout(900)  # a cluster starts, loses a worker and starts another
 def test_ray_workers_give_the_same_labels_though_one_is_killed(tmp_path, monkeypatch):
     pytest.importorskip("ray")
     pytest.importorskip("pandas")  # Ray Data wants it
     monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.path.dirname(__file__)]))
     from rsd_offline.labeling.engine_ray import ShardJob, label_with_ray
     from rsd_offline.labeling.labeler import LabelConfig
     from rsd_offline.labeling.run import LabelRun, RunConfig
