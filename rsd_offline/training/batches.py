@@ -75,6 +75,12 @@ class NetworkImages:
         return np.stack([network_image(decode_image(data), self._config) for data in frame.images])
 
 
+def drives_off(episode: Episode) -> list[int]:
+    """Frames after the first in which the vehicle stands and the expert's plan leads away."""
+    frames = [episode.frame(i, with_images=False) for i in range(len(episode))]
+    return [i for i, f in enumerate(frames) if i and f.velocity[0] < 0.5 and np.linalg.norm(f.plan[-1]) > 1.5]
+
+
 def ego_state(frame: DriveFrame) -> EgoState:
     """Ego state of a recorded frame."""
     return EgoState(float(frame.stamp), frame.pose, frame.velocity, frame.acceleration, float(frame.yaw_rate))
@@ -103,6 +109,11 @@ class StepBatches(Dataset):
             for group in self._episodes
         ]
 
+        self._starts = [
+            np.array([(e, i) for e, episode in enumerate(group) for i in drives_off(episode)], int).reshape(-1, 2)
+            for group in self._episodes
+        ]
+
     @property
     def frames(self) -> int:
         return sum(len(samples) for samples in self._samples)
@@ -116,8 +127,11 @@ class StepBatches(Dataset):
     def _pick(self, rng: np.random.Generator, history: int) -> tuple[Episode, int]:
         recent = len(self._samples) > 1 and rng.random() < self._train.recent_share
         group = len(self._samples) - 1 if recent else int(rng.integers(max(1, len(self._samples) - 1)))
+        samples = self._samples[group]
+        if len(self._starts[group]) and rng.random() < self._train.start_share:
+            samples = self._starts[group]
         while True:
-            number, index = self._samples[group][rng.integers(len(self._samples[group]))]
+            number, index = samples[rng.integers(len(samples))]
             if index >= history or not history:
                 return self._episodes[group][number], int(index)
 
