@@ -164,6 +164,7 @@ def test_ray_workers_give_the_same_labels_though_one_is_killed(tmp_path, monkeyp
     pytest.importorskip("ray")
     pytest.importorskip("pandas")  # Ray Data wants it
     monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.path.dirname(__file__)]))
     from rsd_offline.labeling.engine_ray import ShardJob, label_with_ray
     from rsd_offline.labeling.labeler import LabelConfig
