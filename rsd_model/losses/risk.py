@@ -42,9 +42,7 @@ class RiskLoss(nn.Module):
         return terms
 
 
-def object_risk_loss(
-    predicted: Tensor, target: Tensor, risky_share: float = 0.0, risky_above: float = 0.1
-) -> Tensor:
+def object_risk_loss(predicted: Tensor, target: Tensor, risky_share: float = 0.0, risky_above: float = 0.1) -> Tensor:
     """Mean absolute error over the known entries of `target` (B, Q), nan = unknown (RSD's L_risk)."""
     return _balanced_l1(predicted, target, ~target.isnan(), risky_share, risky_above)
 
