@@ -69,7 +69,9 @@ def test_a_place_on_a_lane_is_found_again(lane: int, share: float, lateral: floa
     yaw = GRAPH.pose_at(lane, place.s)[3]
     found = GRAPH.nearest(GRAPH.position(place), yaw)
     assert found is not None
-    assert np.linalg.norm(GRAPH.position(found) - GRAPH.position(place)) < 0.1
+    # beside the vertices of a tight turn, sampled every metre, the foot of the perpendicular is not unique
+    tolerance = 0.1 if GRAPH.lanes[lane].junction < 0 else 0.35
+    assert np.linalg.norm(GRAPH.position(found) - GRAPH.position(place)) < tolerance
     if GRAPH.lanes[lane].junction < 0:
         assert found.lane == lane
         assert found.lateral == pytest.approx(lateral, abs=0.05)
