@@ -1,0 +1,57 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from synthetic_drives import RIG, drive_frame, write_drives, write_small_model
+
+from rsd_model.config import load_model_config
+from rsd_model.network import risk_head_config
+from rsd_offline.datasets.collect import CollectConfig
+from rsd_offline.datasets.episode_store import Episode, find_episodes, write_episode
+from rsd_offline.training.batches import StepBatches, drives_off
+from rsd_offline.training.config import RoundConfig, TrainConfig
+
+TRAIN = TrainConfig("test", "", (RoundConfig("first", 1),), CollectConfig(), batch_size=4, history_drop=0.0)
+
+
+@pytest.fixture
+def batches(tmp_path):
+    write_drives(tmp_path / "data", 2)
+    frames = [dataclasses.replace(drive_frame(i), velocity=np.zeros(3)) for i in range(6)]
+    frames[2:] = [dataclasses.replace(f, plan=np.zeros((6, 2))) for f in frames[2:]]
+    write_episode(tmp_path / "data" / "standing", frames, RIG, {})
+    model = load_model_config(write_small_model(tmp_path / "model.yaml"))
+
+    def with_settings(**changes):
+        train = dataclasses.replace(TRAIN, **changes)
+        folders = find_episodes(tmp_path / "data")
+        return StepBatches([folders], model, train, risk_head_config(model), {}, {}, seed=0)
+
+    return with_settings
+
+
+def test_a_batch_is_a_function_of_its_step(batches):
+    first, again, other = batches()[3], batches()[3], batches()[4]
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.targets.ego_future, again.targets.ego_future)
+    assert not torch.equal(first.images, other.images)
+    assert first.images.shape == (2, 4, 6, 64, 64, 3)
+
+
+def test_driving_off_is_standing_with_a_plan_that_leads_away(batches, tmp_path):
+    batches()
+    assert drives_off(Episode(tmp_path / "data" / "standing")) == [1]
+    assert drives_off(Episode(tmp_path / "data" / "drive_00000")) == []
+
+
+def test_the_start_share_draws_moments_of_driving_off(batches):
+    everywhere = batches(start_share=1.0, status_drop=0.0)[0]
+    assert (everywhere.ego_status[-1] == 0.0).all()
+    assert (everywhere.targets.ego_future.abs().sum(dim=(1, 2)) > 1.5).all()
+
+
+def test_dropped_status_is_zero_and_a_first_frame_has_no_history(batches):
+    batch = batches(start_share=0.0, status_drop=1.0, history_drop=1.0)[0]
+    assert len(batch.images) == 1
+    assert (batch.ego_status == 0.0).all()
