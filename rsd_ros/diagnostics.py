@@ -62,10 +62,17 @@ class Diagnostics:
             )
         self._publisher.publish(message)
 
-    def flush(self, timeout: float = 1.0) -> None:
-        """Send all once somebody listens, and wait until they have it (before a process that could not start ends)."""
+    def flush(self, timeout: float = 3.0) -> None:
+        """Send all to whoever listens, before a process that could not start ends.
+
+        The two ends find each other at different times and the topic keeps nothing: it is said again for half a second
+        after a listener has been found.
+        """
         until = time.monotonic() + timeout
-        while not self._publisher.get_subscription_count() and time.monotonic() < until:
-            time.sleep(0.02)
-        self.publish()
-        self._publisher.wait_for_all_acked(Duration(seconds=timeout))
+        found = False
+        while time.monotonic() < until:
+            if self._publisher.get_subscription_count() and not found:
+                found, until = True, time.monotonic() + 0.5
+            self.publish()
+            time.sleep(0.1)
+        self._publisher.wait_for_all_acked(Duration(seconds=1.0))
