@@ -76,6 +76,7 @@ class Watcher(Node):
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("gl_process")
 def test_three_processes_over_dds_drive_as_one_process_does(ros_context, start_process, spin_until, weights: Path):
+    expected = drive_in_process(weights)  # before the watcher has anything to hear: its queues are short
     watcher = Watcher(ros_context)
     sim = ["-p", "use_sim_time:=true"]
     planner = start_process(
@@ -89,7 +90,6 @@ def test_three_processes_over_dds_drive_as_one_process_does(ros_context, start_p
         f"image_height:={SIZE[1]}", "-p", f"max_seconds:={TICKS / 10.0}", "-p", "control_timeout:=20.0",
         "-p", "driver_timeout:=400.0",
     )  # fmt: skip
-    expected = drive_in_process(weights)
     assert spin_until([watcher], lambda: world.popen.poll() is not None, 500)
     spin_until([watcher], lambda: len(watcher.status) >= TICKS, 5)
     outputs = "\n".join(process.output() for process in (planner, control, world))
