@@ -97,7 +97,7 @@ def test_an_image_of_another_size_or_encoding_counts_as_a_missing_camera(
         b.start()
         b.vehicle.spoil_image = spoil
         assert b.drive_until(lambda: b.vehicle.diagnostic() and sentence in b.vehicle.diagnostic().message), b.explain()
-        assert not camera(b.vehicle.status(), "CAM_FRONT_LEFT").valid
+        assert b.drive_until(lambda: not camera(b.vehicle.status(), "CAM_FRONT_LEFT").valid), b.explain()
         assert any(sentence in text for text in b.vehicle.status().messages)
         assert not b.vehicle.stops()
 
