@@ -15,10 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 DOMAINS = range(1, 102)  # above 101, DDS's ports fall into the range that the kernel hands out to others
 SHARED_MEMORY = Path("/dev/shm")
 STOP_SECONDS = 10.0
+
+# The same examples in every run; `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=2000, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_equals_the_definition(path, shapes):
     torch.testing.assert_close(deformable_attention(*case, path=path), by_definition(*case))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4),
     batch=st.integers(1, 3),

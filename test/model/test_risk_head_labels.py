@@ -21,7 +21,7 @@ def boxes(*rows):
     return np.array(rows, dtype=float).reshape(-1, 7)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(camera=st.integers(0, 5), x=st.floats(-40, 40), y=st.floats(-40, 40))
 def test_the_ground_contact_is_where_the_box_stands(camera, x, y):
     pixels, depth = project_to_image(RIG, camera, np.array([[x, y, 0.0]]))

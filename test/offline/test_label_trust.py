@@ -29,7 +29,7 @@ from rsd_offline.labeling.throttle import Throttle
 risks = st.dictionaries(st.integers(1, 12), st.floats(0.0, 1.0), max_size=8)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(risks, risks)
 def test_diff_risk_is_symmetric_and_within_zero_and_one(a, b):
     found = diff_risk(a, b)
@@ -38,7 +38,7 @@ def test_diff_risk_is_symmetric_and_within_zero_and_one(a, b):
     assert (found is None) == (not set(a) & set(b))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(risks)
 def test_diff_risk_of_equal_assignments_is_zero(a):
     assert not diff_risk(a, dict(a))
@@ -80,7 +80,7 @@ def test_json_is_found_among_fences_thoughts_and_words(text):
     assert found.omitted == ()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.text(max_size=60), st.booleans())
 def test_no_text_breaks_the_parser(text, truncated):
     with contextlib.suppress(UnusableAnswer):

@@ -260,6 +260,14 @@ class Bench:
         assert self.drive_until(lambda: self.vehicle.plans() and self.vehicle.diagnostic()), self.explain()
         self.vehicle.forget()
 
+    def settle(self) -> None:
+        """Tick until the newest tick is answered: nothing waits in the planner any more."""
+        for _ in range(5):
+            stamp = self.vehicle.tick()
+            if self.spin_until(lambda stamp=stamp: self.vehicle.was_answered(stamp), 5.0):
+                return
+        raise AssertionError(self.explain())
+
     def explain(self) -> str:
         """What the planner said last."""
         heard = self.vehicle.received

@@ -132,7 +132,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(events)
 def test_whatever_comes_sets_move_forward_and_hold_each_image_once(arrivals: list[tuple[int, int, int, float]]):
     sync = DeadlineSynchronizer(4, deadline=0.05, tolerance=0.045, reset_after=1e6)
@@ -156,7 +156,7 @@ def test_whatever_comes_sets_move_forward_and_hold_each_image_once(arrivals: lis
                 seen.add(image)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.permutations(list(range(6))), st.integers(1, 2**40))
 def test_in_any_order_of_arrival_six_images_make_one_complete_set(order: list[int], start: int):
     sync = synchronizer(cameras=6)

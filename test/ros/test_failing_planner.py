@@ -234,6 +234,7 @@ def test_while_the_network_is_slow_the_newest_images_win_and_the_dropped_are_cou
     runtime = StraightRuntime()
     with bench(ros_domain, runtime) as b:
         b.start()
+        b.settle()
         counters = b.planner.planning.inputs.synchronizer.counters
         with runtime.held():
             b.vehicle.tick()

@@ -108,7 +108,7 @@ def test_the_way_back_to_the_route_at_speed_is_gentle(open_road):
     assert abs(stage.tracker.lateral) < 0.4
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(share=st.floats(0.0, 0.98), lateral=st.floats(-8.0, 8.0), turn=st.floats(-3.1, 3.1), speed=st.floats(0.0, 20.0))
 def test_there_is_a_drivable_plan_from_any_state(share, lateral, turn, speed):
     stage = Stage("birch", route=4)

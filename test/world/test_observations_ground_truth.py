@@ -107,7 +107,7 @@ def test_no_divider_appears_twice(stage):
 coordinate = st.floats(-40.0, 40.0, allow_nan=False, width=32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(coordinate, coordinate), min_size=2, max_size=8, unique=True))
 def test_clipped_pieces_lie_in_the_box_and_keep_all_that_was_inside(points):
     line = np.array(points)

@@ -77,7 +77,7 @@ lanes_of_streets = st.sampled_from([lane.id for lane in ALDER.lanes.lanes if lan
 shares = st.floats(0.0, 1.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lanes_of_streets, shares, lanes_of_streets, shares)
 def test_any_place_is_reached_from_any_other(start: int, start_share: float, goal: int, goal_share: float) -> None:
     graph = ALDER.lanes

@@ -41,7 +41,7 @@ def clip(polygon, a, b):
 
 
 @given(place, place, st.floats(-3.2, 3.2), length, length, st.floats(-3.2, 3.2), length, length)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_overlap_of_boxes_agrees_with_the_clipped_area_of_their_polygons(x, y, yaw, a, b, other_yaw, c, d):
     first, second = corners(0.0, 0.0, other_yaw, c, d), corners(x, y, yaw, a, b)
     area = overlap_area(first, second)

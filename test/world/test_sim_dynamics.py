@@ -54,7 +54,7 @@ def test_reverse_gear_drives_backwards():
 @given(
     throttle=st.floats(-1.0, 2.0), steer=st.floats(-2.0, 2.0), brake=st.floats(-1.0, 2.0), speed=st.floats(0.0, 35.0)
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_control_exceeds_the_limits_of_the_tyres(throttle, steer, brake, speed):
     for state in drive(VehicleControl(throttle, steer, brake), speed, 1.0):
         assert abs(state.lateral_acceleration) < 8.2
