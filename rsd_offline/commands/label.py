@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rsd_offline.datasets.frames import FrameSource
     from rsd_offline.labeling.run import LabelRun, RunProgress
     from rsd_offline.labeling.teachers.base import Teacher
+    from rsd_offline.labeling.text_embeddings import TextEncoder
 
 TEACHERS = "server, local, batch, geometric, random, constant, privileged"
 
@@ -50,6 +51,9 @@ def label(
     engine: Annotated[str, typer.Option(help="local or ray")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="with ray: shards under way at once")] = 2,
     ray_address: Annotated[str | None, typer.Option(help="Ray cluster; default: one started here")] = None,
+    text_encoder: Annotated[
+        str, typer.Option(help="embed reasons and actions for training with this CLIP (folder or name on the hub)")
+    ] = "",
     batch_folder: Annotated[Path | None, typer.Option(help="of requests and results/; default OUT/batch")] = None,
     omissions: Annotated[float, typer.Option(help="privileged: share of objects left out")] = 0.0,
     misranking: Annotated[float, typer.Option(help="privileged: share of risks swapped")] = 0.0,
@@ -104,6 +108,7 @@ def _make_and_run(call: SimpleNamespace) -> None:
     if call.dry_run:
         _print_estimate(run)
         return
+    encoder = _text_encoder(call.text_encoder)  # before anything is asked: it may be missing
     prices = {"prompt": call.price_in, "completion": call.price_out}
     about = {"path": str(call.dataset.resolve()), "kind": call.kind, "limit": call.limit, "prices": prices}
     claim_folder(call.out, run.identity, about)
@@ -113,6 +118,8 @@ def _make_and_run(call: SimpleNamespace) -> None:
         _run_with_ray(run, make_source, options, call.workers, call.ray_address)
     else:
         _print_end(_run_here(run), teacher)
+    if encoder is not None:
+        _embed(call.out, encoder)
 
 
 def _configs(call: SimpleNamespace, teacher: Teacher):
@@ -139,6 +146,21 @@ def _detector(name: str):
     from rsd_offline.labeling.detection import ZeroShotDetector
 
     return ZeroShotDetector(name)
+
+
+def _text_encoder(name: str):
+    if not name:
+        return None
+    from rsd_offline.labeling.text_embeddings import ClipTextEncoder
+
+    return ClipTextEncoder(name)
+
+
+def _embed(out: Path, encoder: TextEncoder) -> None:
+    from rsd_offline.commands.labels import embed_texts
+    from rsd_offline.labeling.text_embeddings import store_texts
+
+    embed_texts(out, encoder, store_texts(out))
 
 
 def _import_results(folder: Path, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""`rsd labels show|report`: look at a label store, and judge it."""
+"""`rsd labels show|report|embed`: look at a label store, judge it, and embed its texts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rsd_offline.datasets.frames import FrameSource
+    from rsd_offline.labeling.text_embeddings import TextEncoder
 
-labels_app = typer.Typer(help="Look at labels and judge them.", no_args_is_help=True)
+labels_app = typer.Typer(help="Look at labels, judge them, embed their texts.", no_args_is_help=True)
 Dataset = Annotated[Path | None, typer.Option(help="where the dataset lies now; default: where it was labelled")]
 
 
@@ -73,6 +74,43 @@ def report(
     out.write_text(render_page(found, shown))
     out.with_suffix(".json").write_text(json.dumps(found, indent=1))
     typer.echo(f"{out}, {out.with_suffix('.json')}")
+
+
+@labels_app.command("embed")
+def embed(
+    store: Annotated[Path, typer.Argument(help="label store", exists=True)],
+    text_encoder: Annotated[str, typer.Option(help="CLIP of transformers: a folder, or a name on the hub")] = "",
+    causes: Annotated[bool, typer.Option(help="embed each object's cause too, not only the frames' answers")] = False,
+) -> None:
+    """Embed the teacher's words for training, into STORE/text_embeddings.sqlite. Run it again after more labels."""
+    from rsd_offline.labeling.store import LabelStoreError
+    from rsd_offline.labeling.text_embeddings import ClipTextEncoder, store_texts
+
+    try:
+        texts = store_texts(store, causes)
+        encoder = ClipTextEncoder(text_encoder) if text_encoder else ClipTextEncoder()
+        embed_texts(store, encoder, texts)
+    except (LabelStoreError, ImportError, ValueError) as error:
+        typer.secho(f"rsd labels embed: {error}", fg="red", err=True)
+        raise typer.Exit(2) from None
+
+
+def embed_texts(store: Path, encoder: TextEncoder, texts: Sequence[str]) -> None:
+    """Add texts to a store's embeddings, with a progress bar."""
+    from rich.progress import Progress
+
+    from rsd_offline.labeling.text_embeddings import EMBEDDINGS_FILE, TextEmbeddings
+
+    embeddings = TextEmbeddings(store / EMBEDDINGS_FILE, encoder)
+    with Progress() as bar:
+        task = bar.add_task("texts", total=len(texts))
+        new = embeddings.add(texts, on_progress=lambda count: bar.advance(task, count))
+        bar.update(task, completed=len(texts))
+    typer.echo(
+        f"{len(texts)} texts, {new} of them new, {embeddings.dims or 0} dimensions -> {store / EMBEDDINGS_FILE}"
+        + ("" if texts else " (this teacher gave no reasons: label with --task action)")
+    )
+    embeddings.close()
 
 
 class _Pictures:

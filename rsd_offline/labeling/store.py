@@ -1,15 +1,22 @@
 """The label store: Parquet shards with one row per (frame, object) and one per frame, whoever the teacher was.
 
-A teacher that was asked leaves two more: `audit` (what was asked, what came back, its cost) and `maps` (dense risk).
+    <store>/part-00000.objects.parquet  OBJECT_SCHEMA: risk, rank, cause ... of each object (RSD)
+    <store>/part-00000.frames.parquet   FRAME_SCHEMA: current_action, future_action, reason in words, and control, turn,
+                                        lane from closed sets (VLM-AD); "" where the teacher was not asked or gave none
+    <store>/part-00000.audit.parquet    AUDIT_SCHEMA: what was asked, what came back, its cost
+    <store>/part-00000.maps.parquet     MAPS_SCHEMA: dense risk
+    <store>/text_embeddings.sqlite      embeddings of the frames' texts (`text_embeddings.TextEmbeddings`)
 
+`audit` and `maps` are left by teachers that were asked; the recorder of the embedded world writes the first two alone.
 A privileged teacher of the embedded world and a vision-language model write the same columns, so training reads either.
+Names and meanings of columns stay within a SCHEMA_VERSION. `frame_id` is <clip>/<five digits>.
 An object that the teacher did not judge has `valid` false and a null risk: unknown, never zero.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,8 +211,8 @@ def write_shard(
         os.replace(partial, folder / f"{name}.{kind}.parquet")
 
 
-def read_table(folder: Path, kind: str) -> pa.Table:
-    """All shards of one kind (a name of SCHEMAS) of a store as one table.
+def read_table(folder: Path, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """All shards of one kind (a name of SCHEMAS) of a store as one table, with all columns or the given ones.
 
     Raises LabelStoreError when there is none or a shard has another schema version.
     """
@@ -214,7 +221,7 @@ def read_table(folder: Path, kind: str) -> pa.Table:
         raise LabelStoreError(f"{folder} holds no *.{kind}.parquet: is it a label store written by `rsd label`?")
     tables = []
     for path in paths:
-        table = pq.read_table(path)
+        table = pq.read_table(path, columns=None if columns is None else list(columns))
         version = (table.schema.metadata or {}).get(b"rsd.schema_version", b"?").decode()
         if version != str(SCHEMA_VERSION):
             raise LabelStoreError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}: label again")

@@ -1,19 +1,37 @@
-"""Text embeddings of the teacher's answers, kept on disk so that training needs no text encoder."""
+"""Text embeddings of the teacher's answers, kept on disk so that training needs no text encoder.
+
+They lie beside the labels, in `<store>/text_embeddings.sqlite`: one vector per text, named by the SHA-256 of the text.
+A reader takes the texts from the store (`current_action`, `future_action`, `reason` of its frames) and looks them up:
+
+    embeddings = TextEmbeddings(store / EMBEDDINGS_FILE)
+    embeddings.get(texts, embeddings.dims)  # (N, dims) float32, nan rows = never embedded
+
+Tables: `embeddings` (key BLOB = SHA-256 of the UTF-8 text, vector BLOB = float32 little-endian, unit length) and
+`model` (fingerprint TEXT of the encoder's weights, one row).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from rsd_offline.labeling.store import read_table
+
 logger = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"  # VLM-AD's; 512 dimensions
+EMBEDDINGS_FILE = "text_embeddings.sqlite"  # in a label store's folder
+ANSWER_COLUMNS = ("current_action", "future_action", "reason")  # the frame texts that the language head learns from
+
+
+class TextEncoderError(ValueError):
+    """A text encoder cannot be had or is of another kind."""
 
 
 class TextEncoder(Protocol):
@@ -30,16 +48,11 @@ class ClipTextEncoder:
     """CLIP's text tower through `transformers` (extra `vlm`).
 
     `model`: a local folder as `save_pretrained` writes it, or a name on the hub. Texts beyond the model's length (77
-    tokens) are cut, and it is logged how many were. Raises OSError where the weights cannot be had.
+    tokens) are cut, and it is logged how many were. Raises TextEncoderError where it cannot be had or is no CLIP.
     """
 
     def __init__(self, model: str | Path = DEFAULT_MODEL, device: str = "cpu") -> None:
-        try:
-            from transformers import AutoTokenizer, CLIPTextModelWithProjection
-        except ImportError as error:
-            raise ImportError("text embeddings need the package transformers: pip install '.[vlm]'") from error
-        self._tokenizer = AutoTokenizer.from_pretrained(str(model))
-        self._model = CLIPTextModelWithProjection.from_pretrained(str(model)).eval()
+        self._tokenizer, self._model = _load_clip(str(model))
         projection = self._model.text_projection.weight.detach().float().numpy()
         self.fingerprint = hashlib.sha256(projection.tobytes()).hexdigest()[:16]
         self._model = self._model.to(device)
@@ -59,6 +72,24 @@ class ClipTextEncoder:
         with torch.inference_mode():
             embedded = self._model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).text_embeds
         return torch.nn.functional.normalize(embedded.float(), dim=-1).cpu().numpy()
+
+
+def _load_clip(model: str) -> tuple:
+    """Tokenizer and text tower."""
+    try:
+        from transformers import AutoConfig, AutoTokenizer, CLIPTextModelWithProjection
+    except ImportError as error:
+        raise ImportError("text embeddings need the package transformers: pip install '.[vlm]'") from error
+    try:
+        kind = AutoConfig.from_pretrained(model).model_type
+        if kind.startswith("clip"):  # weights of another kind would be drawn at random without a word
+            return AutoTokenizer.from_pretrained(model), CLIPTextModelWithProjection.from_pretrained(model).eval()
+    except (OSError, ValueError) as error:
+        raise TextEncoderError(
+            f"text encoder {model} cannot be loaded: give a folder that holds a CLIP of transformers (config.json, "
+            f"model.safetensors, tokenizer), or a name on the hub and a network ({str(error).splitlines()[0]})"
+        ) from error
+    raise TextEncoderError(f"text encoder {model} is a {kind} model: give a CLIP, such as {DEFAULT_MODEL}")
 
 
 class TextEmbeddings:
@@ -82,8 +113,14 @@ class TextEmbeddings:
     def __len__(self) -> int:
         return int(self._database.execute("SELECT COUNT(*) FROM embeddings").fetchone()[0])
 
-    def add(self, texts: Sequence[str], batch: int = 64) -> int:
-        """Embed the texts that are not there yet; returns how many were."""
+    @property
+    def dims(self) -> int | None:
+        """Size of the embeddings; None where there are none yet."""
+        row = self._database.execute("SELECT vector FROM embeddings LIMIT 1").fetchone()
+        return None if row is None else len(row[0]) // 4
+
+    def add(self, texts: Sequence[str], batch: int = 64, on_progress: Callable[[int], None] = lambda _: None) -> int:
+        """Embed the texts that are not there yet; returns how many were. `on_progress` hears the size of each batch."""
         if self._encoder is None:
             raise ValueError(f"{self._path} was opened without a text encoder and can only be read")
         missing = [text for text in dict.fromkeys(texts) if text.strip() and self._find(text) is None]
@@ -93,6 +130,7 @@ class TextEmbeddings:
             rows = [(_key(text), vector.tobytes()) for text, vector in zip(part, vectors, strict=True)]
             with self._database:
                 self._database.executemany("INSERT OR IGNORE INTO embeddings VALUES (?, ?)", rows)
+            on_progress(len(part))
         return len(missing)
 
     def get(self, texts: Sequence[str], dims: int) -> np.ndarray:
@@ -127,6 +165,17 @@ class TextEmbeddings:
     def _find(self, text: str) -> np.ndarray | None:
         row = self._database.execute("SELECT vector FROM embeddings WHERE key = ?", (_key(text),)).fetchone()
         return None if row is None else np.frombuffer(row[0], np.float32)
+
+
+def store_texts(store: Path, causes: bool = False) -> list[str]:
+    """The different texts of a label store, sorted: the frames' answers, and with `causes` each object's cause too.
+
+    Raises LabelStoreError where there is no store.
+    """
+    frames = read_table(store, "frames", ANSWER_COLUMNS)
+    columns = [frames.column(name) for name in ANSWER_COLUMNS]
+    columns += [read_table(store, "objects", ("cause",)).column("cause")] if causes else []
+    return sorted({text for column in columns for text in column.unique().to_pylist() if text and text.strip()})
 
 
 def _key(text: str) -> bytes:

@@ -3,8 +3,11 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from rsd_offline.labeling.text_embeddings import ClipTextEncoder, TextEmbeddings
+from rsd_offline.cli import app
+from rsd_offline.labeling.store import FrameLabel, ObjectLabel, write_shard
+from rsd_offline.labeling.text_embeddings import EMBEDDINGS_FILE, ClipTextEncoder, TextEmbeddings, TextEncoderError
 
 TEXTS = ["keep the lane", "stop for the pedestrian", "the light is red"]
 
@@ -98,6 +101,27 @@ def test_clip_text_embeddings_have_unit_length_and_do_not_depend_on_the_batch(ti
     np.testing.assert_allclose(alone, together, atol=1e-5)
     assert np.abs(together[0] - together[1]).max() > 1e-3
     assert ClipTextEncoder(tiny_clip).fingerprint == encoder.fingerprint
+
+
+def test_the_texts_of_a_label_store_are_embedded_beside_it(tiny_clip, tmp_path):
+    store = tmp_path / "labels"
+    frames = [FrameLabel("a/00000", current_action=TEXTS[0], reason=TEXTS[1]), FrameLabel("a/00001")]
+    write_shard(store, "part", frames, [ObjectLabel("a/00000", 1, "car", 0.5, cause=TEXTS[2])], {})
+    run = CliRunner().invoke(app, ["labels", "embed", str(store), "--text-encoder", str(tiny_clip)])
+    assert "2 texts, 2 of them new, 8 dimensions" in run.output.replace("\n", "")
+    embeddings = TextEmbeddings(store / EMBEDDINGS_FILE)
+    assert np.isfinite(embeddings.get(TEXTS[:2], embeddings.dims)).all()
+    run = CliRunner().invoke(app, ["labels", "embed", str(store), "--text-encoder", str(tiny_clip), "--causes"])
+    assert "3 texts, 1 of them new" in run.output
+
+
+def test_a_text_encoder_that_is_none_names_the_remedy(tmp_path):
+    pytest.importorskip("transformers")
+    with pytest.raises(TextEncoderError, match="cannot be loaded: give a folder that holds a CLIP"):
+        ClipTextEncoder(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(TextEncoderError, match="is a bert model: give a CLIP"):
+        ClipTextEncoder(tmp_path)
 
 
 def test_texts_longer_than_the_model_are_cut_and_counted(tiny_clip, caplog):
