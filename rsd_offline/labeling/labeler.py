@@ -137,6 +137,8 @@ class FrameLabeler:
 
     def _ground(self, frame: KeyFrame) -> list[GroundedObject]:
         config = self.config.grounding
+        if self._asker.teacher.reach < config.max_range:
+            config = replace(config, max_range=self._asker.teacher.reach)
         prompt = self._prompts.get("risk")
         if prompt is not None and prompt.view == "front" and not config.cameras:
             config = replace(config, cameras=(frame.rig.names[front_camera(frame.rig)],))

@@ -58,7 +58,7 @@ class SmallFrames:
         )  # fmt: skip
 
 
-def write_world(root: Path, frames: int) -> Path:
+def write_world(root: Path, frames: int, boxes: np.ndarray = BOXES) -> Path:
     """A drive of the embedded world on disk, with the privileged teacher's labels beside it."""
     drive, objects = [], []
     for index in range(frames):
@@ -68,7 +68,7 @@ def write_world(root: Path, frames: int) -> Path:
             DriveFrame(
                 stamp=0.5 * index, images=encode_images(images(index)), pose=pose, velocity=np.array([8.0, 0.0, 0.0]),
                 acceleration=np.zeros(3), yaw_rate=0.0, command=3, route=np.zeros((5, 2)), plan=np.zeros((6, 2)),
-                boxes=BOXES, velocities=np.tile([2.0, 0.0], (3, 1)), labels=np.array([0, 7, 2]),
+                boxes=boxes, velocities=np.tile([2.0, 0.0], (3, 1)), labels=np.array([0, 7, 2]),
                 ids=np.array([101, 102, 103]), pixels=np.full(3, 50),
                 map_points=np.array([[[-5.0, 0.5], [30.0, 0.5]]]), map_labels=np.array([3]),
             )

@@ -141,7 +141,7 @@ def completion(reply: Reply, body: dict) -> bytes:
 class DyingTeacher:
     """Answers as a good model does; the first worker that reaches request 6 is killed. Keeps every question."""
 
-    looks, samples, family = True, True, "general"
+    looks, samples, family, reach = True, True, "general", float("inf")
 
     def __init__(self, folder):
         from rsd_offline.labeling.teachers.base import TeacherIdentity

@@ -241,6 +241,17 @@ def test_the_privileged_teacher_repeats_what_the_world_recorded(tmp_path):
     assert all(a["status"] == "ok" and a["omitted"] == 0 for a in audit)
 
 
+def test_the_privileged_teacher_is_not_asked_beyond_its_reach(tmp_path):
+    from rsd_offline.datasets.world_frames import WorldFrames
+    from rsd_world.expert.risk import RANGE
+
+    root = write_world(tmp_path / "world", 2)
+    far = write_world(tmp_path / "far", 2, np.concatenate([BOXES[:2], [[RANGE + 1.0, 0.0, 1.6, 8.0, 2.6, 3.2, 0.0]]]))
+    for folder, asked in ((root, 3), (far, 2)):
+        _, audit = _run(folder, ControlTeacher("privileged", None, folder / "labels"), WorldFrames(folder))
+        assert [(a["asked"], a["omitted"]) for a in audit] == [(asked, 0)] * 2
+
+
 def test_the_dial_omits_invents_and_misranks(tmp_path):
     from rsd_offline.datasets.world_frames import WorldFrames
 

@@ -32,6 +32,7 @@ class Teacher(Protocol):
     looks: bool  # it is shown pictures; controls are not
     samples: bool  # asked again with another seed it may answer differently
     family: str  # default prompt family
+    reach: float  # m; objects beyond it are not put before this teacher. inf: it judges all that it is shown
 
     async def ask(self, question: Question) -> Answer:
         """Answer one question."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ class BatchFiles:
     """Writes every new question down once; its answer comes with a later run. Same identity as the server's."""
 
     looks, samples, family = True, True, "general"
+    reach = math.inf
 
     def __init__(self, folder: Path, config: ServerConfig) -> None:
         self.folder, self.config = folder, config

@@ -18,6 +18,7 @@ from rsd_offline.labeling.grounding import GroundedObject
 from rsd_offline.labeling.questions import Question
 from rsd_offline.labeling.store import read_table
 from rsd_offline.labeling.teachers.base import TeacherIdentity
+from rsd_world.expert.risk import RANGE
 
 CONTROLS = ("geometric", "random", "constant", "privileged")
 Judged = tuple[float, bool, str]  # risk, crosses the ego path, cause
@@ -51,7 +52,8 @@ class ControlTeacher:
         self._recorded = _read_recorded(recorded) if kind == "privileged" and recorded is not None else {}
         # One draw of `random` is its label: the mean of several, gated by disagreement, would be no coin any more.
         self.samples = kind == "privileged" and self._dial != Dial()
-        parameters = {"seed": seed} | ({"dial": asdict(self._dial)} if kind == "privileged" else {})
+        self.reach = RANGE if kind == "privileged" else math.inf
+        parameters = {"seed": seed} | ({"dial": asdict(self._dial), "reach": RANGE} if kind == "privileged" else {})
         self.identity = TeacherIdentity(kind, parameters)
 
     async def ask(self, question: Question) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ class LocalVLM:
     """Any image-text-to-text model with a chat template. One answer at a time: use a server for more."""
 
     looks, samples, family = True, True, "qwen2_5_vl"
+    reach = math.inf
 
     def __init__(self, config: LocalConfig) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -81,6 +82,7 @@ class OpenAIServer:
     """A server through the `openai` client, which is told not to retry: the run does, and counts."""
 
     looks, samples, family = True, True, "general"
+    reach = math.inf
 
     def __init__(self, config: ServerConfig) -> None:
         try:
