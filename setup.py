@@ -32,7 +32,7 @@ setup(
         "labels": ["openai", "pyarrow"],
         "vlm": ["transformers", "accelerate"],
         "triton": ["triton"],  # a CUDA build of torch brings it; beside a CPU build its interpreter serves the tests
-        "cluster": ["ray"],
+        "cluster": ["ray[data]"],
         "train": ["tensorboard"],
         "dev": [
             "pytest",
