@@ -171,7 +171,7 @@ class EgoConfig:
 
 @dataclass(frozen=True)
 class QuirkConfig:
-    """What the public VAD code does and a fresh training should not; public checkpoints need all of them on."""
+    """What the public VAD code does and a fresh training should not; public checkpoints need all but the last on."""
 
     rotate_about: tuple[float, ...] | None = (100.0, 100.0)  # cell x, y the previous BEV turns about; null: the ego's
     shift_current_frame: bool = True  # the ego shift also moves the reference points into the current BEV
@@ -179,6 +179,9 @@ class QuirkConfig:
     map_anchor_at_corner: bool = True  # a map instance's nearest point is measured to the BEV's corner, not to the ego
     ego_at_corner: bool = True  # the ego's position encoding is that of the BEV's corner
     always_pad_map: bool = True  # motion attends a zero key at (1, 1) even where map instances are near
+    # Samples of a batch read each other's BEV and cameras. Off even in base: public checkpoints were trained and are
+    # run one sample at a time, where it changes nothing.
+    mix_batch: bool = False
 
 
 @dataclass(frozen=True)

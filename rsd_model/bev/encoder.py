@@ -18,7 +18,7 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dims, heads, bev = config.dims, config.heads, config.bev
-        self.temporal = TemporalSelfAttention(dims, heads, bev.temporal_points)
+        self.temporal = TemporalSelfAttention(dims, heads, bev.temporal_points, config.quirks.mix_batch)
         self.norm_temporal = nn.LayerNorm(dims)
         self.spatial = SpatialCrossAttention(dims, heads, bev.feature_levels, bev.spatial_points)
         self.norm_spatial = nn.LayerNorm(dims)
@@ -96,7 +96,8 @@ class BevEncoder(nn.Module):
         key = (lidar2img.clone(), image_size, camera_valid, torch.is_inference_mode_enabled())
         if self._last_views is None or not _same(self._last_views[0], key):
             points = pillar_points(self.config.bev, lidar2img.device)
-            self._last_views = (key, project_pillars(points, lidar2img, image_size, camera_valid))
+            mixed = self.config.quirks.mix_batch
+            self._last_views = (key, project_pillars(points, lidar2img, image_size, camera_valid, mixed))
         return self._last_views[1]
 
     def _position(self) -> Tensor:

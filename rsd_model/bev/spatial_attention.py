@@ -36,7 +36,11 @@ class PillarViews:
 
 
 def project_pillars(
-    points: Tensor, lidar2img: Tensor, image_size: tuple[int, int], camera_valid: Tensor | None = None
+    points: Tensor,
+    lidar2img: Tensor,
+    image_size: tuple[int, int],
+    camera_valid: Tensor | None = None,
+    mix_batch: bool = False,
 ) -> PillarViews:
     """Project pillars (HW, Z, 3) into cameras lidar2img (B, N, 4, 4) of images (height, width) px.
 
@@ -52,7 +56,8 @@ def project_pillars(
     visible = inside.any(-1)  # (B, N, HW)
     if camera_valid is not None:
         visible = visible & camera_valid[:, :, None]
-    flat = visible.flatten(0, 1)
+    # Quirk: the public code lets the cameras of the first sample decide which pillars those of all samples attend.
+    flat = (visible[:1].expand_as(visible) if mix_batch else visible).flatten(0, 1)
     counts = flat.sum(-1)
     longest = max(int(counts.max()), 1)
     rows, columns = flat.nonzero(as_tuple=True)

@@ -14,9 +14,9 @@ FRAMES = 2  # previous, current
 class TemporalSelfAttention(nn.Module):
     """Deformable attention over the stack (previous BEV, current BEV), averaged over the two, with a residual."""
 
-    def __init__(self, dims: int, heads: int, points: int) -> None:
+    def __init__(self, dims: int, heads: int, points: int, mix_batch: bool = False) -> None:
         super().__init__()
-        self.heads, self.points = heads, points
+        self.heads, self.points, self.mix_batch = heads, points, mix_batch
         self.sampling_offsets = nn.Linear(FRAMES * dims, FRAMES * heads * points * 2)
         self.attention_weights = nn.Linear(FRAMES * dims, FRAMES * heads * points)
         self.value_proj = nn.Linear(dims, dims)
@@ -34,7 +34,9 @@ class TemporalSelfAttention(nn.Module):
     ) -> Tensor:
         """query, position (B, HW, dims); frames (B, 2, HW, dims): previous, current; reference (B, 2, HW, 2)."""
         batch, cells = query.shape[:2]
-        context = torch.cat([frames[:, 0], query + position], -1)
+        # Quirk: the public code lays out the frames sample by sample and takes the first B of the 2 B as the previous.
+        previous = frames.flatten(0, 1)[:batch] if self.mix_batch else frames[:, 0]
+        context = torch.cat([previous, query + position], -1)
         offsets = self.sampling_offsets(context).view(batch, cells, self.heads, FRAMES, self.points, 2)
         weights = self.attention_weights(context).view(batch, cells, self.heads, FRAMES, self.points).softmax(-1)
         value = self.value_proj(frames).flatten(0, 1).unflatten(-1, (self.heads, -1))

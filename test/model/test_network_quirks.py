@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rsd_model.bev.spatial_attention import project_pillars
+from rsd_model.bev.temporal_attention import TemporalSelfAttention
 from rsd_model.config import QuirkConfig, load_model_config
 from rsd_model.heads.map import bounding_boxes
 from rsd_model.layers import MultiHeadAttention
@@ -34,12 +36,12 @@ def reference():
     return model.state_dict(), outputs_of(model)
 
 
-def outputs_of(model):
-    inputs = example_inputs(model.config)
-    inputs.can_bus[0, [0, 1, 16, 17]] = torch.tensor([1.0, 2.0, 1.0, 8.0])
+def outputs_of(model, batch=1):
+    inputs = example_inputs(model.config, batch)
+    inputs.can_bus[:, [0, 1, 16, 17]] = torch.tensor([1.0, 2.0, 1.0, 8.0])
     generator = torch.Generator().manual_seed(1)
     cells = model.config.bev.rows * model.config.bev.columns
-    history = torch.randn(1, cells, model.config.dims, generator=generator)
+    history = torch.randn(batch, cells, model.config.dims, generator=generator)
     with torch.inference_mode():
         return model(replace(inputs, prev_bev=history))
 
@@ -60,6 +62,51 @@ def test_quirks_are_on_in_base_and_off_in_what_is_trained_here():
     assert load_model_config("base").quirks == QuirkConfig()
     for name in ("tiny", "nano"):
         assert load_model_config(name).quirks == QuirkConfig(**OFF)
+
+
+def test_mixing_a_batch_changes_nothing_for_one_sample_and_spares_the_first_of_more(reference):
+    state, alone = reference
+    config = replace(NANO, quirks=replace(NANO.quirks, mix_batch=True))
+    models = [Planner(c).eval() for c in (NANO, config)]
+    for model in models:
+        model.load_state_dict(state)
+    mixed = outputs_of(models[1])
+    assert all(torch.equal(mixed[key], alone[key]) for key in alone)
+    for model in models:
+        model.bev_encoder.layers[0].temporal.sampling_offsets.weight.data.fill_(0.1)  # zero when built
+    apart, mixed = (outputs_of(model, batch=2)["bev_embed"] for model in models)
+    assert torch.equal(apart[:, 0], mixed[:, 0])
+    assert not torch.allclose(apart[:, 1], mixed[:, 1])
+
+
+@pytest.mark.parametrize(("mix", "second"), [(False, [3.0, 4.0]), (True, [4.0, 0.0])])
+def test_mixed_temporal_attention_reads_its_offsets_from_another_sample(mix, second):
+    """Two samples of two cells in a row; the offset to the right, in cells, is what the previous frame says."""
+    layer = TemporalSelfAttention(1, 1, 1, mix_batch=mix)
+    for linear in (layer.sampling_offsets, layer.attention_weights, layer.value_proj, layer.output_proj):
+        torch.nn.init.zeros_(linear.weight)
+        torch.nn.init.zeros_(linear.bias)
+    layer.sampling_offsets.weight.data[[0, 2], 0] = 1.0  # x of both frames
+    layer.value_proj.weight.data.fill_(1.0)
+    layer.output_proj.weight.data.fill_(1.0)
+    previous, current = torch.zeros(2, 2), torch.tensor([[1.0, 1.0], [6.0, 8.0]])
+    frames = torch.stack([previous, current], 1)[..., None]
+    reference = torch.tensor([[0.25, 0.5], [0.75, 0.5]]).expand(2, 2, -1, -1)
+    out = layer(torch.zeros(2, 2, 1), torch.zeros(2, 1), frames, (1, 2), reference)[..., 0]
+    # Mixed, the second sample takes the first one's current frame, 1 everywhere: one cell to the right of each cell.
+    torch.testing.assert_close(out.detach(), torch.tensor([[0.5, 0.5], second]))
+
+
+@pytest.mark.parametrize(("mix", "cells", "places"), [(False, [0, 1], [0.5, 0.5]), (True, [0, 0], [0.5, -9.5])])
+def test_mixed_cameras_attend_what_the_first_sample_sees(mix, cells, places):
+    points = torch.tensor([[[0.0, 0.0, 1.0]], [[10.0, 0.0, 1.0]]])
+    lidar2img = torch.eye(4).repeat(2, 1, 1, 1)  # image of 1 x 1 px, u = x + shift, v = 0.5
+    lidar2img[:, 0, 0, 2] = torch.tensor([0.5, -9.5])
+    lidar2img[:, 0, 1] = torch.tensor([0.0, 0.0, 0.5, 0.0])
+    views = project_pillars(points, lidar2img, (1, 1), mix_batch=mix)
+    assert views.cells[:, 0].tolist() == cells
+    assert views.reference[:, 0, 0, 0].tolist() == places
+    assert views.share.flatten().tolist() == [1.0] * 4
 
 
 @pytest.mark.parametrize(("at_corner", "expected"), [(True, [0.1, 0.1]), (False, [0.5, 0.4])])
