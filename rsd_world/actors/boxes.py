@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from rsd_world.state import ActorState
+
 # Corners, middles of the ends, quarter points of the sides: an 8 m truck's outline has no gap wider than 2 m.
 _OUTLINE = 0.5 * np.array(
     [[1, 1], [1, 0], [1, -1], [0.5, -1], [0, -1], [-0.5, -1], [-1, -1], [-1, 0], [-1, 1], [-0.5, 1], [0, 1], [0.5, 1]]
 )
+DOOR_REACH = 0.95  # m that an open door stands out
 _CORNERS = 0.5 * np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]], float)
 
 
@@ -19,6 +22,15 @@ def box_outlines(centers: np.ndarray, yaws: np.ndarray, sizes: np.ndarray) -> np
 def box_corners_2d(centers: np.ndarray, yaws: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """(N, 4, 2) corners, arguments as `box_outlines`."""
     return _place(_CORNERS, centers, yaws, sizes)
+
+
+def door_place(actor: ActorState) -> tuple[np.ndarray, float, tuple[float, float]]:
+    """Centre (2,) m in map, yaw in rad, length and width in m of the box that the open left front door takes."""
+    length, width, _ = actor.size
+    reach = max(DOOR_REACH * actor.door_open, 0.02)
+    x, y = 0.12 * length, 0.5 * (width + reach)
+    c, s = np.cos(actor.yaw), np.sin(actor.yaw)
+    return actor.position[:2] + np.array([c * x - s * y, s * x + c * y]), actor.yaw, (0.9, reach)
 
 
 def boxes_overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rsd_world.actors.boxes import box_outlines
+from rsd_world.actors.boxes import box_outlines, door_place
 from rsd_world.actors.catalogue import Blueprint, pick_color, pick_vehicle
 from rsd_world.actors.corridor import SAMPLES, STEP, Corridors, Leaders, Obstacles, find_leaders, idm_acceleration
 from rsd_world.actors.junction_entry import JunctionEntry
@@ -26,6 +26,7 @@ STUCK = 45.0  # s without moving, then it is moved away when out of sight
 LOOK_AHEAD = 80  # m of path that a vehicle needs ahead
 START_GAP = 25.0  # m around the ego's start without traffic
 CYCLING_LIMIT = 15.0  # m/s, no cyclists appear on faster roads
+GATE_BRAKING = 3.0  # m/s^2, who cannot stop at a gate with it drives on
 CYCLIST_OFFSET = -0.9  # m from the lane's centre
 
 
@@ -51,6 +52,7 @@ class Traffic:
     vehicles: list[Vehicle] = field(default_factory=list)
     closed: list[tuple[np.ndarray, float]] = field(default_factory=list)  # circles without plain traffic
     avoided: set[int] = field(default_factory=set)  # lanes that plain traffic does not turn into
+    gates: dict[int, float] = field(default_factory=dict)  # lane -> m along it, where who can still stop lets others go
 
     def __post_init__(self) -> None:
         self.places = SpawnPlaces(self.town.lanes, self.route)
@@ -93,6 +95,7 @@ class Traffic:
         """Traffic may be everywhere again."""
         self.closed.clear()
         self.avoided.clear()
+        self.gates.clear()
         self.places.unblock()
 
     def by_id(self, actor: int) -> Vehicle | None:
@@ -109,6 +112,7 @@ class Traffic:
         leaders = self._leaders(around)
         gap, leader_speed = leaders.gap, leaders.speed
         line_gaps = self.junctions.stop_gaps(self.vehicles, leaders, around.ego_claims, around.ego_inside)
+        line_gaps = np.minimum(line_gaps, [self._gate_gap(v) for v in self.vehicles])
         speed = np.array([v.speed for v in self.vehicles])
         desired = np.array([_desired(v) for v in self.vehicles])
         minimum = np.array([1.0 if v.blueprint.kind is ActorKind.BICYCLE else 2.0 for v in self.vehicles])
@@ -144,11 +148,23 @@ class Traffic:
         heading = np.stack([np.cos(yaws), np.sin(yaws)], axis=-1)
         speeds = np.array([*(v.speed for v in self.vehicles), ego.speed])
         other = around.obstacles
+        doors = _open_doors(self.vehicles)
         return Obstacles(
-            np.concatenate([centers, other.centers]),
-            np.concatenate([outlines, other.outlines]),
-            np.concatenate([speeds[:, None] * heading, other.velocities]),
+            np.concatenate([centers, other.centers, doors.centers]),
+            np.concatenate([outlines, other.outlines, doors.outlines]),
+            np.concatenate([speeds[:, None] * heading, other.velocities, doors.velocities]),
         )
+
+    def _gate_gap(self, vehicle: Vehicle) -> float:
+        """m from the front to a closed gate on its way, inf = none, or too late to stop there."""
+        for lane, s in self.gates.items():
+            if lane in vehicle.path.lanes:
+                k = vehicle.path.lanes.index(lane)
+                place = float(vehicle.path.ends[k]) - self.town.lanes.lanes[lane].length + s
+                distance = place - vehicle.s - vehicle.half_length
+                if distance > vehicle.speed**2 / (2.0 * GATE_BRAKING):
+                    return distance
+        return np.inf
 
     def _keep_path(self, vehicle: Vehicle) -> None:
         path = vehicle.path
@@ -215,6 +231,15 @@ def _desired(vehicle: Vehicle) -> float:
         return min(vehicle.desired_speed, curve)
     limit = float(vehicle.path.speed[min(int(vehicle.s) + 1, len(vehicle.path.speed) - 1)])
     return min(limit * vehicle.blueprint.speed_factor, vehicle.blueprint.top_speed)
+
+
+def _open_doors(vehicles: Sequence[Vehicle]) -> Obstacles:
+    """What stands out of parked vehicles."""
+    doors = [door_place(v.state()) for v in vehicles if v.door_open > 0.05]
+    centers = np.array([center for center, _, _ in doors]).reshape(-1, 2)
+    sizes = np.array([size for _, _, size in doors]).reshape(-1, 2)
+    outlines = box_outlines(centers, np.array([yaw for _, yaw, _ in doors]), sizes)
+    return Obstacles(centers, outlines, np.zeros_like(centers))
 
 
 def _heedless(vehicle: Vehicle, ego: EgoVehicle) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsd_world.actors.boxes import box_corners_2d, boxes_overlap
+from rsd_world.actors.boxes import box_corners_2d, boxes_overlap, door_place
 from rsd_world.infractions import Infraction, InfractionKind
 from rsd_world.roads.town import Town
 from rsd_world.rules.moment import Moment
@@ -12,19 +12,14 @@ from rsd_world.state import ActorKind, ActorState
 
 NEAR = 12.0  # m between centres, beyond it nothing touches
 PROP_SIZES = {"tree": 0.5, "lamp": 0.3, "sign": 0.2, "bench": 1.0}  # m, footprint; a bush gives way
-DOOR_REACH = 0.95  # m that an open door stands out
 SAME_CONTACT = 5.0  # s, contacts with one thing within it are one event (as CARLA's criterion counts)
 _STATIC = (ActorKind.TRAFFIC_CONE, ActorKind.BARRIER)
 
 
-def door_box(actor: ActorState) -> np.ndarray:
+def _door_box(actor: ActorState) -> np.ndarray:
     """(4, 2) corners in m, map, of the open left front door."""
-    length, width, _ = actor.size
-    reach = max(DOOR_REACH * actor.door_open, 0.02)
-    local = np.array([0.12 * length, 0.5 * (width + reach)])
-    c, s = np.cos(actor.yaw), np.sin(actor.yaw)
-    center = actor.position[:2] + np.array([c * local[0] - s * local[1], s * local[0] + c * local[1]])
-    return box_corners_2d(center[None], np.array([actor.yaw]), np.array([[0.9, reach]]))[0]
+    center, yaw, size = door_place(actor)
+    return box_corners_2d(center[None], np.array([yaw]), np.array([size]))[0]
 
 
 class CollisionRule:
@@ -86,5 +81,5 @@ def _actor_contacts(actors: object, position: np.ndarray, box: np.ndarray) -> li
     hit = boxes_overlap(box, corners)
     for k, actor in enumerate(near):
         if actor.door_open > 0.05 and not hit[k]:
-            hit[k] = boxes_overlap(box, door_box(actor)[None])[0]
+            hit[k] = boxes_overlap(box, _door_box(actor)[None])[0]
     return [a for a, h in zip(near, hit, strict=True) if h]

@@ -12,6 +12,9 @@ from rsd_world.state import ActorKind
 
 LENGTH = 10.0  # m of closed lane
 MEETING = 75.0  # m beyond the works, where an oncoming car starts
+GATE = 20.0  # m beyond the works, where oncoming drivers let the ego go first
+WAITED = 6.0  # s that the ego stands before the works, until they do
+STANDING = 0.5  # m/s
 
 
 class ConstructionObstacle(Scenario):
@@ -23,6 +26,7 @@ class ConstructionObstacle(Scenario):
     def __init__(self) -> None:
         super().__init__()
         self._oncoming: Vehicle | None = None
+        self._waited = 0.0  # s
 
     @classmethod
     def places(cls, view: RouteView) -> list[float]:
@@ -49,10 +53,22 @@ class ConstructionObstacle(Scenario):
     def start(self, stage: Stage) -> None:
         """The ego may use the other lane; on a two-way road somebody comes along it."""
         self.ego_may_leave_lane = True
-        lane = int(stage.view.lanes[int(self.trigger_s)])
-        if stage.view.left[int(self.trigger_s)] < 0:
-            self._oncoming = self._meet(stage, stage.town.lanes.lanes[lane].opposite)
+        if (lane := self._opposite(stage)) >= 0:
+            self._oncoming = self._meet(stage, lane)
             self.key_actors += (self._oncoming.id,)
+
+    def evolve(self, stage: Stage, dt: float) -> None:
+        """Oncoming drivers stop beyond the works for an ego that is on their lane, or has waited long enough."""
+        before = self.trigger_s - stage.tracker.s
+        self._waited += dt if stage.ego.speed < STANDING and 0.0 < before < 30.0 else 0.0
+        passing = stage.tracker.lateral > 0.6 and before < 25.0
+        if (lane := self._opposite(stage)) < 0:
+            return
+        if passing or self._waited > WAITED:
+            beyond = stage.view.tracker.pose(self.trigger_s + LENGTH + GATE)[0]
+            stage.traffic.gates = {lane: place_on_lane(stage.town.lanes, lane, beyond)}
+        else:
+            stage.traffic.gates.clear()
 
     def is_over(self, stage: Stage) -> bool:
         """The ego is past the works."""
@@ -62,6 +78,11 @@ class ConstructionObstacle(Scenario):
         """The oncoming car drives on as traffic."""
         if self._oncoming is not None and self._oncoming in stage.traffic.vehicles:
             release_vehicle(self._oncoming)
+
+    def _opposite(self, stage: Stage) -> int:
+        """The oncoming lane that the way past uses, -1 = the next lane has the ego's direction."""
+        k = int(self.trigger_s)
+        return -1 if stage.view.left[k] >= 0 else int(stage.view.opposite[k])
 
     def _meet(self, stage: Stage, lane: int) -> Vehicle:
         graph = stage.town.lanes

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sim_driver import follow_route
 
+from rsd_model.contracts import VehicleControl
 from rsd_model.geometry import pose_matrix
 from rsd_world.infractions import InfractionKind
 from rsd_world.roads.towns import load_town
@@ -92,6 +93,17 @@ def test_the_ego_may_leave_its_lane_only_while_an_obstacle_is_passed(name):
     while not world.scenario.finished:
         world.step(follow_route(world, 8.0))
     assert not world.scenario.ego_may_leave_lane
+
+
+def test_oncoming_drivers_let_an_ego_go_that_has_waited_before_the_works():
+    world = World(Episode("alder", route=1, scenario="ConstructionObstacle", seed=14, vehicles=0, pedestrians=0))
+    position, yaw = world.tracker.pose(world.scenario.trigger_s - 20.0)
+    world.set_ego(pose_matrix(position, yaw), 0.0)
+    for _ in range(90):
+        world.step(VehicleControl(brake=1.0))
+    assert world.traffic.gates
+    world.scenario._end(world._stage)
+    assert not world.traffic.gates
 
 
 def test_a_walker_behind_a_van_leaves_time_to_brake_from_30_kmh():

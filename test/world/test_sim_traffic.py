@@ -6,9 +6,11 @@ from sim_grid_town import grid_route, grid_town
 
 from rsd_model.contracts import Command, VehicleControl
 from rsd_world.actors.boxes import box_corners_2d, boxes_overlap
+from rsd_world.actors.catalogue import CAR
 from rsd_world.actors.corridor import idm_acceleration
 from rsd_world.actors.lane_path import build_path
 from rsd_world.actors.right_of_way import Claim, RightOfWay
+from rsd_world.actors.vehicle import Vehicle
 from rsd_world.state import ActorKind, LightState
 from rsd_world.world import Episode, World
 
@@ -138,6 +140,46 @@ def test_idm_brakes_for_what_is_near_and_is_free_otherwise():
     assert acceleration[0] > 0.3
     assert acceleration[1] < -5.0
     assert acceleration[2] > 1.5
+
+
+def car_before(world: World, room: float) -> Vehicle:
+    """The only car, `room` m before the end of an approach lane on which nothing else is."""
+    world.traffic.vehicles.clear()
+    lane = world.town.lanes.lanes[world.town.lanes.lanes[world.tracker.lane].opposite]
+    return world.traffic.spawn(CAR, [lane.id], lane.length - room, 8.0)
+
+
+def test_a_car_waits_behind_an_open_door_and_drives_on_when_it_closes(town):
+    world = plain_world(town, 1, pedestrians=0)
+    car = car_before(world, 70.0)
+    kerb = -(0.5 * 3.5 + 0.5 * CAR.size[1] - 0.25)
+    parked = world.traffic.spawn(
+        CAR, [car.path.lanes[0]], car.s + 30.0, 0.0, lateral=kerb, lateral_target=kerb, parked=True, pinned=True
+    )
+    parked.door_open = 1.0
+    for _ in range(80):
+        world.step(STAND)
+    assert car.speed < 0.1
+    assert car.s + car.half_length < parked.s + 0.6
+    parked.door_open = 0.0
+    for _ in range(80):
+        world.step(STAND)
+    assert car.s > parked.s + 5.0
+
+
+def test_a_car_stops_at_a_closed_gate_if_it_still_can(town):
+    world = plain_world(town, 1, pedestrians=0)
+    car = car_before(world, 70.0)
+    lane, start = car.path.lanes[0], car.s
+    world.traffic.gates = {lane: start + 30.0}
+    for _ in range(80):
+        world.step(STAND)
+    assert car.speed < 0.1
+    assert start + 24.0 < car.s + car.half_length < start + 30.0
+    world.traffic.gates = {lane: car.s + car.half_length - 0.5}  # shut too late: it is past
+    for _ in range(50):
+        world.step(STAND)
+    assert car.s > start + 30.0
 
 
 def test_a_path_slows_down_ahead_of_a_curve(town):
