@@ -25,7 +25,7 @@ from rsd_world.expert.avoidance import (
     siren_behind,
 )
 from rsd_world.expert.occupancy import occupancies
-from rsd_world.expert.path_following import STEP, DrivenPath, follow
+from rsd_world.expert.path_following import STEP, DrivenPath, follow, way_back
 from rsd_world.expert.prediction import TIMES, Prediction, give_way_assumed, predict_actors
 from rsd_world.expert.route_reference import RouteReference
 from rsd_world.expert.speed_plan import LINE_GAP, Hold, JunctionSpan, SpeedPlan, SpeedPlanner, speed_limits
@@ -39,7 +39,6 @@ RED_BRAKING = 7.0  # m/s^2, and at red
 SIGN_ZONE = 3.2  # m before its line in which a stop counts
 WALKER_BRAKING = 4.0  # m/s^2 with which the ego could still stop for a walker that steps out
 PASSING_DIFFERENCE = 3.5  # m/s faster than a vehicle on the next lane
-REJOIN_ACCELERATION = 2.2  # m/s^2 to the side, on the way back to the line
 SIREN_SPEED = 5.0  # m/s while an emergency vehicle comes from behind
 PLAN_TIMES = PLAN_STEP_SECONDS * np.arange(1, PLAN_STEPS + 1)
 
@@ -205,13 +204,3 @@ class Expert:
             return VehicleControl(steer=steer, brake=min(-wanted / p.max_braking, 1.0))
         full = p.full_throttle_acceleration * max(1.0 - speed / p.top_speed, 0.1)
         return VehicleControl(steer=steer, throttle=min((wanted / full) ** (1.0 / p.throttle_exponent), 0.75))
-
-
-def way_back(aside: float, ahead: np.ndarray, speed: float) -> np.ndarray:
-    """Offsets in m, `ahead` (N,) m of the ego, that lead from `aside` m beside the line back to it without a jerk."""
-    if abs(aside) < 0.3:
-        return np.zeros(len(ahead))
-    # A cosine over this time has a lateral acceleration of at most REJOIN_ACCELERATION.
-    seconds = math.pi * math.sqrt(abs(aside) / (2.0 * REJOIN_ACCELERATION))
-    length = max(speed * seconds, 2.0 + 2.2 * abs(aside))
-    return aside * (0.5 + 0.5 * np.cos(np.pi * np.clip(ahead / length, 0.0, 1.0)))

@@ -11,6 +11,7 @@ REAR_AXLE = -1.43  # m, x in base_link
 MAX_CURVATURE = 0.24  # 1/m of the rear axle's path
 MAX_CURVATURE_CHANGE = 0.12  # 1/m per m driven, what the steering can follow
 STEP = 0.75  # m between path points
+REJOIN_ACCELERATION = 2.2  # m/s^2 to the side, on the way back to the line
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,16 @@ class DrivenPath:
     def _course(self) -> np.ndarray:
         step = np.gradient(self.points, axis=0)
         return np.arctan2(step[:, 1], step[:, 0])
+
+
+def way_back(aside: float, ahead: np.ndarray, speed: float) -> np.ndarray:
+    """Offsets in m, `ahead` (N,) m of the ego, that lead from `aside` m beside the line back to it without a jerk."""
+    if abs(aside) < 0.3:
+        return np.zeros(len(ahead))
+    # A cosine over this time has a lateral acceleration of at most REJOIN_ACCELERATION.
+    seconds = math.pi * math.sqrt(abs(aside) / (2.0 * REJOIN_ACCELERATION))
+    length = max(speed * seconds, 2.0 + 2.2 * abs(aside))
+    return aside * (0.5 + 0.5 * np.cos(np.pi * np.clip(ahead / length, 0.0, 1.0)))
 
 
 def lookahead_distance(speed: float) -> float:

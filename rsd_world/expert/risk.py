@@ -14,7 +14,7 @@ import numpy as np
 
 from rsd_world.actors.boxes import box_corners_2d
 from rsd_world.expert.occupancy import Occupancy, occupancies
-from rsd_world.expert.path_following import DrivenPath, follow
+from rsd_world.expert.path_following import DrivenPath, follow, way_back
 from rsd_world.expert.prediction import TIMES, Prediction, predict_actors
 from rsd_world.expert.route_reference import RouteReference
 from rsd_world.roads.lane_graph import Route
@@ -105,15 +105,13 @@ def route_reference(world: World) -> RouteReference:
 
 def _scene(world: World, predictions: list[Prediction]) -> _Scene:
     ego, reference = world.snapshot.ego, route_reference(world)
-    here, _ = reference.project(ego.position[:2], world.progress * reference.end)
+    here, aside = reference.project(ego.position[:2], world.progress * reference.end)
     speed = max(ego.speed, LOWEST_SPEED)
-    path = follow(
-        ego.position[:2],
-        ego.yaw,
-        reference.points[max(int(here) - 3, 0) :],
-        speed,
-        min(7.0 * speed + 15.0, RANGE + 15.0),
-    )
+    first = max(int(here) - 3, 0)
+    # Beside its route the ego means to come back to it further on, not to turn round to where it left it.
+    offset = way_back(aside, np.arange(first, len(reference.points)) - here, speed)
+    line = reference.points[first:] + offset[:, None] * reference.normals[first:]
+    path = follow(ego.position[:2], ego.yaw, line, speed, min(7.0 * speed + 15.0, RANGE + 15.0))
     tall = [p.actor for p in predictions if p.actor.size[2] > 1.2 and p.actor.size[0] > 2.0]
     corners = box_corners_2d(
         np.array([a.position[:2] for a in tall]).reshape(-1, 2),

@@ -125,3 +125,13 @@ def test_a_red_stop_line_ahead_carries_risk_that_grows_towards_it_and_a_green_on
     stage.lights = dict.fromkeys(stage.lights, LightState.GREEN)
     stage._snap()
     assert stop_line_risks(stage) == []
+
+
+def test_cones_behind_an_ego_that_left_its_route_are_not_ahead_nor_in_its_way():
+    stage = Stage("alder", route=1)
+    stage.place_ego(40.0, lateral=6.5, turn=0.5, speed=5.0)
+    cones = [stage.add_actor(ActorKind.TRAFFIC_CONE, s, 0.0, (0.4, 0.4, 0.75)) for s in (28.0, 32.0, 36.0)]
+    found = by_id(stage)
+    for cone in cones:
+        assert "ahead" not in found[cone.id].cause
+        assert not found[cone.id].crosses_ego_path
