@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from rsd_model.config import ModelConfig
-from rsd_model.contracts import EgoState
+from rsd_model.contracts import PLAN_STEP_SECONDS, PLAN_STEPS, EgoState
 from rsd_model.heads.risk import RiskHeadConfig
 from rsd_model.inputs import ImageNormaliser, can_bus, ego_status, network_image, rig_projection, route_input
 from rsd_model.losses.targets import PlannerTargets
@@ -75,10 +75,20 @@ class NetworkImages:
         return np.stack([network_image(decode_image(data), self._config) for data in frame.images])
 
 
-def drives_off(episode: Episode) -> list[int]:
-    """Frames after the first in which the vehicle stands and the expert's plan leads away."""
+MOMENTS = ("cruise", "brake", "wait", "start")
+STANDING = 1.0  # m/s; slower counts as standing
+DRIVES_OFF = 1.5  # m of plan from which on a standing vehicle is about to start
+BRAKES = 0.6  # of the way at constant speed; a shorter plan brakes
+
+
+def moments(episode: Episode) -> np.ndarray:
+    """Index into MOMENTS of every frame (frames,): does the vehicle move, and does the expert's plan stop it."""
     frames = [episode.frame(i, with_images=False) for i in range(len(episode))]
-    return [i for i, f in enumerate(frames) if i and f.velocity[0] < 0.5 and np.linalg.norm(f.plan[-1]) > 1.5]
+    speed = np.array([f.velocity[0] for f in frames])
+    plans = np.stack([np.vstack([np.zeros((1, 2)), f.plan]) for f in frames])
+    length = np.linalg.norm(np.diff(plans, axis=1), axis=2).sum(axis=1)
+    brakes = length < BRAKES * speed * PLAN_STEPS * PLAN_STEP_SECONDS
+    return np.where(speed < STANDING, np.where(length > DRIVES_OFF, 3, 2), np.where(brakes, 1, 0))
 
 
 def ego_state(frame: DriveFrame) -> EgoState:
@@ -104,36 +114,33 @@ class StepBatches(Dataset):
         self._risks, self._judged, self._seed = risks, judged, seed
         self._images = NetworkImages(model)
         self._episodes = [[Episode(folder) for folder in group] for group in groups if group]
-        self._samples = [
-            np.array([(e, i) for e, episode in enumerate(group) for i in range(len(episode))])
-            for group in self._episodes
-        ]
-
-        self._starts = [
-            np.array([(e, i) for e, episode in enumerate(group) for i in drives_off(episode)], int).reshape(-1, 2)
-            for group in self._episodes
-        ]
+        self._samples = [_by_moment(group, train.history) for group in self._episodes]
 
     @property
     def frames(self) -> int:
-        return sum(len(samples) for samples in self._samples)
+        return sum(len(samples) for group in self._samples for samples in group)
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng([self._seed, step])
         history = 0 if rng.random() < self._train.history_drop else self._train.history
-        picks = [self._pick(rng, history) for _ in range(self._train.batch_size)]
+        picks = [self._pick(rng) for _ in range(self._train.batch_size)]
         return collate([self._sample(episode, index, history, rng) for episode, index in picks])
 
-    def _pick(self, rng: np.random.Generator, history: int) -> tuple[Episode, int]:
+    def _pick(self, rng: np.random.Generator) -> tuple[Episode, int]:
         recent = len(self._samples) > 1 and rng.random() < self._train.recent_share
         group = len(self._samples) - 1 if recent else int(rng.integers(max(1, len(self._samples) - 1)))
-        samples = self._samples[group]
-        if len(self._starts[group]) and rng.random() < self._train.start_share:
-            samples = self._starts[group]
-        while True:
-            number, index = samples[rng.integers(len(samples))]
-            if index >= history or not history:
-                return self._episodes[group][number], int(index)
+        samples = self._drawn_from(group, rng)
+        number, index = samples[rng.integers(len(samples))]
+        return self._episodes[group][number], int(index)
+
+    def _drawn_from(self, group: int, rng: np.random.Generator) -> np.ndarray:
+        """The frames (n, 2) of one kind of moment, or, without `moment_shares`, of all."""
+        kinds = self._samples[group]
+        shares = np.array([self._train.moment_shares.get(name, 0.0) for name in MOMENTS])
+        shares = shares * [len(samples) > 0 for samples in kinds]
+        if not shares.any():
+            return np.concatenate(kinds)
+        return kinds[rng.choice(len(MOMENTS), p=shares / shares.sum())]
 
     def _sample(self, episode: Episode, index: int, history: int, rng: np.random.Generator) -> dict:
         indices = range(index - history, index + 1)
@@ -162,6 +169,13 @@ class StepBatches(Dataset):
             "ego_status": status,
             "targets": targets,
         }
+
+
+def _by_moment(episodes: list[Episode], history: int) -> list[np.ndarray]:
+    """(episode, frame) of every frame (n, 2) with `history` frames before it, one array for each of MOMENTS."""
+    found = [(moment, e, i) for e, episode in enumerate(episodes) for i, moment in enumerate(moments(episode))]
+    table = np.array([row for row in found if row[2] >= history], int).reshape(-1, 3)
+    return [table[table[:, 0] == k, 1:] for k in range(len(MOMENTS))]
 
 
 def collate(samples: list[dict]) -> Batch:

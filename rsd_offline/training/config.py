@@ -36,7 +36,7 @@ class TrainConfig:
     status_drop: float = 0.4  # chance that ego status is zeros: else "stands" comes to mean "goes on standing"
     camera_drop: float = 0.05  # chance that one camera of a sample is invalid
     recent_share: float = 0.5  # DAgger rounds: share of samples from the newest collection
-    start_share: float = 0.2  # of samples in which the vehicle stands and the expert drives off
+    moment_shares: dict[str, float] = field(default_factory=dict)  # of cruise, brake, wait, start; {}: as recorded
     learning_rate: float = 4e-4
     weight_decay: float = 0.01
     warmup: int = 200
@@ -56,11 +56,15 @@ class TrainConfig:
             raise ConfigError("rounds: at least one round is needed")
         if self.precision not in ("fp32", "bf16", "auto"):
             raise ConfigError(f"precision: {self.precision!r} is none of fp32, bf16, auto")
-        for key in ("history_drop", "status_drop", "camera_drop", "start_share", "recent_share", "ema"):
+        for key in ("history_drop", "status_drop", "camera_drop", "recent_share", "ema"):
             if not 0.0 <= getattr(self, key) <= 1.0:
                 raise ConfigError(f"{key}: {getattr(self, key)} is not in [0, 1]")
         if self.rounds[0].student_drives:
             raise ConfigError("rounds[0].student_drives: there is no student before the first round")
+
+        unknown = self.moment_shares.keys() - {"cruise", "brake", "wait", "start"}
+        if unknown or any(share < 0.0 for share in self.moment_shares.values()):
+            raise ConfigError(f"moment_shares: {self.moment_shares} may hold cruise, brake, wait, start, each >= 0")
 
     @property
     def total_steps(self) -> int:

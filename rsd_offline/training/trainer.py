@@ -32,6 +32,11 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there."""
+    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+
+
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Linear warm-up, then cosine down to `final_rate` of the peak at the last step of the last round."""
     warm = min(1.0, (step + 1) / max(config.warmup, 1))
@@ -45,7 +50,7 @@ class Trainer:
     def __init__(self, model: ModelConfig, config: TrainConfig, out: Path, device: torch.device) -> None:
         self.config, self.model_config, self.out, self.device = config, model, out, device
         torch.manual_seed(config.seed)
-        self.network = Planner(model).to(device)
+        self.network = Planner(model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = PlannerLoss(model)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         trained = [p for p in self.network.parameters() if p.requires_grad]
@@ -53,7 +58,7 @@ class Trainer:
         self.step = 0
         self.writer = SummaryWriter(str(out / "tensorboard"))
         self._normalise = ImageNormaliser(model.image, device)
-        bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+        bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bfloat16(device))
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
     @property

@@ -9,7 +9,7 @@ from rsd_model.config import load_model_config
 from rsd_model.network import risk_head_config
 from rsd_offline.datasets.collect import CollectConfig
 from rsd_offline.datasets.episode_store import Episode, find_episodes, write_episode
-from rsd_offline.training.batches import StepBatches, drives_off
+from rsd_offline.training.batches import MOMENTS, StepBatches, moments
 from rsd_offline.training.config import RoundConfig, TrainConfig
 
 TRAIN = TrainConfig("test", "", (RoundConfig("first", 1),), CollectConfig(), batch_size=4, history_drop=0.0)
@@ -39,19 +39,27 @@ def test_a_batch_is_a_function_of_its_step(batches):
     assert first.images.shape == (2, 4, 6, 64, 64, 3)
 
 
-def test_driving_off_is_standing_with_a_plan_that_leads_away(batches, tmp_path):
-    batches()
-    assert drives_off(Episode(tmp_path / "data" / "standing")) == [1]
-    assert drives_off(Episode(tmp_path / "data" / "drive_00000")) == []
+def test_moments_tell_standing_from_starting_and_cruising_from_braking(tmp_path):
+    stand, drive = np.zeros((6, 2)), drive_frame(0)
+    frames = [
+        drive,
+        dataclasses.replace(drive, plan=0.3 * drive.plan),
+        dataclasses.replace(drive, velocity=np.zeros(3), plan=stand),
+        dataclasses.replace(drive, velocity=np.zeros(3)),
+    ]
+    write_episode(tmp_path / "four", frames, RIG, {})
+    assert [MOMENTS[k] for k in moments(Episode(tmp_path / "four"))] == ["cruise", "brake", "wait", "start"]
 
 
-def test_the_start_share_draws_moments_of_driving_off(batches):
-    everywhere = batches(start_share=1.0, status_drop=0.0)[0]
-    assert (everywhere.ego_status[-1] == 0.0).all()
-    assert (everywhere.targets.ego_future.abs().sum(dim=(1, 2)) > 1.5).all()
+def test_a_moments_share_decides_what_is_drawn(batches):
+    starts = batches(moment_shares={"start": 1.0}, status_drop=0.0)[0]
+    assert (starts.ego_status[-1] == 0.0).all()
+    assert (starts.targets.ego_future.abs().sum(dim=(1, 2)) > 1.5).all()
+    waits = batches(moment_shares={"wait": 1.0}, status_drop=0.0)[0]
+    assert (waits.targets.ego_future == 0.0).all()
 
 
 def test_dropped_status_is_zero_and_a_first_frame_has_no_history(batches):
-    batch = batches(start_share=0.0, status_drop=1.0, history_drop=1.0)[0]
+    batch = batches(status_drop=1.0, history_drop=1.0)[0]
     assert len(batch.images) == 1
     assert (batch.ego_status == 0.0).all()
