@@ -231,6 +231,7 @@ class ModelConfig:
     quirks: QuirkConfig = field(default_factory=QuirkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     risk_head: dict[str, Any] | None = None  # RiskHeadConfig's settings (heads/risk.py), {} = defaults; null: none
+    language_head: dict[str, Any] | None = None  # LanguageHeadConfig's settings (heads/language.py); only trains
 
     def __post_init__(self) -> None:
         _check(self.cameras > 0, "cameras", self.cameras, "> 0")

@@ -93,11 +93,16 @@ class BevEncoder(nn.Module):
 
     def _views(self, lidar2img: Tensor, image_size: tuple[int, int], camera_valid: Tensor | None) -> PillarViews:
         """Projected pillars; a rig that did not change since the last call is not projected again."""
+
+        def project() -> PillarViews:
+            points, mixed = pillar_points(self.config.bev, lidar2img.device), self.config.quirks.mix_batch
+            return project_pillars(points, lidar2img, image_size, camera_valid, mixed)
+
+        if torch.compiler.is_exporting():
+            return project()
         key = (lidar2img.clone(), image_size, camera_valid, torch.is_inference_mode_enabled())
         if self._last_views is None or not _same(self._last_views[0], key):
-            points = pillar_points(self.config.bev, lidar2img.device)
-            mixed = self.config.quirks.mix_batch
-            self._last_views = (key, project_pillars(points, lidar2img, image_size, camera_valid, mixed))
+            self._last_views = (key, project())
         return self._last_views[1]
 
     def _position(self) -> Tensor:

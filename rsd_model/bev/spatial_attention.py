@@ -58,6 +58,10 @@ def project_pillars(
         visible = visible & camera_valid[:, :, None]
     # Quirk: the public code lets the cameras of the first sample decide which pillars those of all samples attend.
     flat = (visible[:1].expand_as(visible) if mix_batch else visible).flatten(0, 1)
+    share = 1.0 / visible.sum(1).clamp(min=1).to(points.dtype)[..., None]
+    if torch.compiler.is_exporting():  # an exported graph has fixed sizes: all pillars, those not seen count nothing
+        everything = torch.arange(flat.shape[1], device=points.device).expand(batch * cameras, -1)
+        return PillarViews(everything, flat.to(points.dtype)[..., None], places.flatten(0, 1), share)
     counts = flat.sum(-1)
     longest = max(int(counts.max()), 1)
     rows, columns = flat.nonzero(as_tuple=True)
@@ -66,7 +70,6 @@ def project_pillars(
     cells[rows, slot] = columns
     seen = (torch.arange(longest, device=cells.device) < counts[:, None]).to(points.dtype)[..., None]
     reference = places.flatten(0, 1).gather(1, cells[:, :, None, None].expand(-1, -1, *places.shape[3:]))
-    share = 1.0 / visible.sum(1).clamp(min=1).to(points.dtype)[..., None]
     return PillarViews(cells, seen, reference, share)
 
 

@@ -61,7 +61,7 @@ def load_weights(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 def load_planner(path: str | Path, expected: ModelConfig | None = None) -> Planner:
     """The Planner of a weight file, in eval mode on the CPU.
 
-    With `expected`, raises WeightsError when the file was made for another network (losses may differ).
+    With `expected`, raises WeightsError when the file was made for another network (what only trains may differ).
     """
     config, state = load_weights(path)
     if expected is not None:
@@ -97,12 +97,12 @@ def _shortened(items: list[str], shown: int = 5) -> str:
 
 
 def config_differences(a: ModelConfig, b: ModelConfig) -> list[str]:
-    """Where two configurations describe different networks, as 'key is a, expected b'; name and losses do not count."""
+    """Where two configurations describe different networks, as 'key is a, expected b'; what only trains aside."""
     return _differences(_network_part(a), _network_part(b), "")
 
 
 def _network_part(config: ModelConfig) -> dict[str, object]:
-    return {k: v for k, v in config.to_dict().items() if k not in ("name", "loss")}
+    return {k: v for k, v in config.to_dict().items() if k not in ("name", "loss", "language_head")}
 
 
 def _differences(a: object, b: object, key: str) -> list[str]:

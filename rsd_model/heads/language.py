@@ -1,8 +1,8 @@
 """VLM-AD's heads (arXiv 2412.14446): the ego feature learns to predict what a vision-language model said about the
 scene.
 
-Training only. They read the planner's ego feature from outside; nothing of them is in the planner's graph, so
-inference and export never see them.
+Training only. They read the planner's `ego_features` from outside; nothing of them is in the planner's graph or its
+state, so inference and export never see them. `ModelConfig.language_head` switches them on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rsd_model.config import ModelConfig
+from rsd_model.config_reader import build
 from rsd_model.layers import FeedForward
 
 ANSWERS = ("current action", "future action", "reason")
@@ -83,6 +85,10 @@ class LanguageHead(nn.Module):
         control, turn, lane = (branch(actions[:, i]) for i, branch in enumerate(self.action_branches))
         return LanguageOutput(self.text_branch(answers), control, turn, lane)
 
+    def named_outputs(self, ego_features: Tensor) -> dict[str, Tensor]:
+        """The same as `language_text`, `language_control`, ..., to stand among the planner's outputs in PlannerLoss."""
+        return {f"language_{name}": value for name, value in self(ego_features)._asdict().items()}
+
 
 class EgoQueries(nn.Module):
     """Learned queries that attend the ego feature over a few layers: q', joined with the ego feature."""
@@ -119,17 +125,15 @@ class EgoAttentionLayer(nn.Module):
         return self.norm_feed_forward(self.feed_forward(self.norm_attention(query + attended)))
 
 
-class LanguageSupervised(nn.Module):
-    """A planner with a LanguageHead beside it, as one module to train; `planner` alone is saved and exported."""
+def language_head_config(config: ModelConfig) -> LanguageHeadConfig | None:
+    """Settings of the heads that train a planner of `config`; None where it has none. Raises ConfigError."""
+    return None if config.language_head is None else build(LanguageHeadConfig, config.language_head, "language_head")
 
-    def __init__(self, planner: nn.Module, head: LanguageHead) -> None:
-        super().__init__()
-        self.planner, self.language_head = planner, head
 
-    def forward(self, *inputs: object) -> tuple[dict[str, Tensor], LanguageOutput]:
-        """The planner's own outputs, and what the head reads from its `ego_features`."""
-        outputs = self.planner(*inputs)
-        return outputs, self.language_head(outputs["ego_features"])
+def build_language_head(config: ModelConfig) -> LanguageHead | None:
+    """The heads for a Planner of `config`, to stand beside it in training; None where the configuration has none."""
+    settings = language_head_config(config)
+    return None if settings is None else LanguageHead(settings, ego_channels=2 * config.dims)
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from rsd_model.config import ModelConfig
+from rsd_model.heads.language import LanguageOutput, language_head_config
 from rsd_model.heads.risk import RiskOutput
 from rsd_model.losses.elementary import pad_sequences
+from rsd_model.losses.language import LanguageLoss, LanguageTargets
 from rsd_model.losses.map_loss import map_terms
 from rsd_model.losses.matching import Matches
 from rsd_model.losses.object_loss import match_objects, motion_terms, object_terms
@@ -27,13 +29,16 @@ class PlannerLoss(nn.Module):
     """Raw outputs of the Planner and targets to weighted terms; their sum is what is trained.
 
     Names are VAD's: the last decoder layer's terms plain, earlier ones as `d0.`, `d1.`, ... 48 terms at base. With the
-    RiskHead and risk targets also loss_risk_object, loss_risk_map and, where configured, loss_risk_ranking.
+    RiskHead and risk targets also loss_risk_object, loss_risk_map and, where configured, loss_risk_ranking. With
+    language heads and language targets also loss_text_alignment and loss_action.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.risk_loss = None if config.risk_head is None else RiskLoss(risk_head_config(config))
+        language = language_head_config(config)
+        self.language_loss = None if language is None else LanguageLoss(language)
 
     def forward(self, outputs: dict[str, Tensor], targets: PlannerTargets) -> dict[str, Tensor]:
         """All terms, scalars; a term that is not finite is replaced by zero, as published."""
@@ -43,6 +48,7 @@ class PlannerLoss(nn.Module):
         terms |= _by_layer(map_terms(outputs, targets, self.config))
         terms |= self.plan_terms(outputs, targets)
         terms |= self.risk_terms(outputs, targets, matches)
+        terms |= self.language_terms(outputs, targets)
         return {name: torch.nan_to_num(value, posinf=0.0, neginf=0.0) for name, value in terms.items()}
 
     def plan_terms(self, outputs: dict[str, Tensor], targets: PlannerTargets) -> dict[str, Tensor]:
@@ -79,6 +85,17 @@ class PlannerLoss(nn.Module):
         names = {"object_risk": "loss_risk_object", "risk_map": "loss_risk_map", "risk_ranking": "loss_risk_ranking"}
         terms = self.risk_loss(predicted, RiskTargets(wanted, targets.risk_map, targets.risk_map_mask))
         return {names[name]: value for name, value in terms.items()}
+
+    def language_terms(self, outputs: dict[str, Tensor], targets: PlannerTargets) -> dict[str, Tensor]:
+        """loss_text_alignment, loss_action; empty without language heads or without language targets.
+
+        `outputs` then hold what LanguageHead.named_outputs gives besides the planner's own.
+        """
+        if self.language_loss is None or targets.language_text is None or targets.language_actions is None:
+            return {}
+        said = LanguageOutput(*(outputs[f"language_{name}"] for name in LanguageOutput._fields))
+        wanted = LanguageTargets(targets.language_text, *targets.language_actions.unbind(1))
+        return {f"loss_{name}": value for name, value in self.language_loss(said, wanted).items()}
 
 
 def constraint_terms(

@@ -29,6 +29,8 @@ class PlannerTargets:
     object_risks: list[Tensor] | None = None  # B x (G,) in [0, 1]; nan = the teacher said nothing about this object
     risk_map: Tensor | None = None  # (B, rows, columns) in [0, 1], laid out as the network's risk map
     risk_map_mask: Tensor | None = None  # (B, rows, columns) bool, true where risk_map is known
+    language_text: Tensor | None = None  # (B, 3, D) embeddings of what the teacher answered (ANSWERS); nan = no answer
+    language_actions: Tensor | None = None  # (B, 3) int64, index into each of ACTION_SETS; UNKNOWN = no answer
     map_variants: list[Tensor] | None = None  # B x (M, V, P, 2) equivalent orders; None = made from map_points
 
     def __post_init__(self) -> None:

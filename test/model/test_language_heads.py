@@ -1,20 +1,25 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from rsd_model.config import load_model_config
+from rsd_model.checkpoints.weights import load_planner, save_weights
+from rsd_model.config import ConfigError, load_model_config
 from rsd_model.heads.language import (
     ACTION_SETS,
     ANSWERS,
     LanguageHead,
     LanguageHeadConfig,
     LanguageOutput,
-    LanguageSupervised,
+    build_language_head,
 )
 from rsd_model.losses.language import UNKNOWN, LanguageLoss, LanguageTargets, action_loss, alignment_loss
-from rsd_model.network import Planner, example_inputs
+from rsd_model.losses.planner_loss import PlannerLoss
+from rsd_model.losses.targets import PlannerTargets
+from rsd_model.network import Planner, PlannerInputs, example_inputs
 
+NANO = load_model_config("nano")
 CONFIG = LanguageHeadConfig(dims=16, layers=2, heads=4, text_dims=6)
 NAN = float("nan")
 
@@ -138,22 +143,115 @@ def test_a_wrong_setting_is_refused(settings, message):
         LanguageHeadConfig(**settings)
 
 
-def test_the_heads_train_the_planner_and_are_absent_from_it():
+# One layer of everything: the graph is short, and every module is in it.
+TINY = replace(
+    NANO,
+    dims=16,
+    heads=2,
+    ffn_dims=16,
+    image=replace(NANO.image, width=64, height=36),
+    backbone=replace(NANO.backbone, depths=(1, 1), widths=(8, 16), stem_width=8, out_stages=(1,)),
+    bev=replace(NANO.bev, rows=10, columns=5, layers=1),
+    objects=replace(NANO.objects, queries=6, layers=1),
+    map=replace(NANO.map, instances=4, layers=1),
+    risk_head={"map_resolution": 5.0, "dims": 8, "layers": 1},
+)
+HEADS = {"dims": 16, "layers": 1, "heads": 2, "text_dims": 6}
+
+
+class OnTensors(torch.nn.Module):
+    """The planner as export takes it: tensors in, dictionary out."""
+
+    def __init__(self, planner):
+        super().__init__()
+        self.planner = planner
+
+    def forward(self, images, lidar2img, can_bus, route, ego_status, prev_bev):
+        return self.planner(PlannerInputs(images, lidar2img, can_bus, None, route, ego_status, None, prev_bev))
+
+
+def exported(planner):
+    inputs = example_inputs(planner.config)
+    tensors = [getattr(inputs, name) for name in ("images", "lidar2img", "can_bus", "route", "ego_status")]
+    history = torch.zeros(1, planner.config.bev.rows * planner.config.bev.columns, planner.config.dims)
+    return torch.export.export(OnTensors(planner.eval()), (*tensors, history)), (*tensors, history)
+
+
+@pytest.fixture(scope="module")
+def trained_with_heads():
+    """A planner after one step on the language terms alone, its heads and the terms."""
     torch.manual_seed(0)
-    config = load_model_config("nano")
-    planner, inputs = Planner(config).eval(), example_inputs(config)
-    names = list(planner.state_dict())
-    with torch.no_grad():
-        before = planner(inputs)
-    supervised = LanguageSupervised(planner, LanguageHead(CONFIG, ego_channels=before["ego_features"].shape[-1]))
-    _, language = supervised(inputs)
-    language.text.sum().backward()
-    assert planner.backbone.state_dict()  # the planner is the same object, trained from outside
+    config = replace(TINY, language_head=HEADS)
+    planner, head, loss = Planner(config), build_language_head(config), PlannerLoss(config)
+    outputs = planner(example_inputs(config, batch=2))
+    outputs |= head.named_outputs(outputs["ego_features"])
+    targets = small_targets(config, torch.randn(2, 3, 6), torch.tensor([[0, 3, UNKNOWN], [2, UNKNOWN, 4]]))
+    terms = loss.language_terms(outputs, targets)
+    sum(terms.values()).backward()
+    torch.optim.SGD([*planner.parameters(), *head.parameters()], lr=0.1).step()
+    return planner, head, outputs, targets
+
+
+def small_targets(config, text, actions):
+    batch, empty = len(actions), torch.zeros(0, dtype=torch.int64)
+    return PlannerTargets(
+        object_boxes=[torch.zeros(0, 9)] * batch, object_labels=[empty] * batch,
+        object_futures=[torch.zeros(0, 6, 2)] * batch, object_future_masks=[torch.zeros(0, 6)] * batch,
+        map_points=[torch.zeros(0, config.map.points, 2)] * batch, map_labels=[empty] * batch,
+        ego_future=torch.zeros(batch, 6, 2), ego_future_mask=torch.ones(batch, 6),
+        command=torch.zeros(batch, dtype=torch.int64), language_text=text, language_actions=actions,
+    )  # fmt: skip
+
+
+def test_the_language_terms_are_part_of_the_planner_loss_and_reach_the_images(trained_with_heads):
+    planner, head, outputs, targets = trained_with_heads
+    said = head(outputs["ego_features"])._asdict()
+    assert {f"language_{name}" for name in said} <= outputs.keys()
+    terms = PlannerLoss(planner.config)(outputs, targets)
+    known = [outputs["language_control"][[0, 1]], outputs["language_turn"][:1], outputs["language_lane"][1:]]
+    expected = sum(
+        torch.nn.functional.cross_entropy(logits.detach(), classes)
+        for logits, classes in zip(known, [torch.tensor([0, 2]), torch.tensor([3]), torch.tensor([4])], strict=True)
+    )
+    assert terms["loss_action"].item() == pytest.approx(0.1 * expected.item(), rel=1e-5)
+    alignment = alignment_loss(outputs["language_text"], targets.language_text, "cross_entropy", 0.04, 0.1)
+    assert terms["loss_text_alignment"].item() == pytest.approx(alignment.item(), rel=1e-6)
     reached = [name for name, parameter in planner.named_parameters() if parameter.grad is not None]
-    assert any(name.startswith("ego_head") for name in reached)
-    assert any(name.startswith("bev_encoder") for name in reached)
+    for part in ("backbone", "bev_encoder", "ego_head"):
+        assert any(name.startswith(part) for name in reached)
+
+
+def test_without_heads_or_without_targets_the_loss_has_no_language_terms(trained_with_heads):
+    planner, _, outputs, targets = trained_with_heads
+    without_targets = replace(targets, language_text=None, language_actions=None)
+    assert PlannerLoss(planner.config).language_terms(outputs, without_targets) == {}
+    assert PlannerLoss(TINY).language_terms(outputs, targets) == {}
+    assert build_language_head(TINY) is None
+
+
+def test_a_planner_trained_with_heads_is_saved_without_them(trained_with_heads, tmp_path):
+    planner = trained_with_heads[0]
+    save_weights(planner, tmp_path / "with.safetensors")
+    loaded = load_planner(tmp_path / "with.safetensors", expected=TINY)
+    assert loaded.state_dict().keys() == Planner(TINY).state_dict().keys()
+
+
+def test_export_of_a_planner_trained_with_heads_is_the_graph_of_one_that_never_had_them(trained_with_heads):
+    with_heads, inputs = exported(trained_with_heads[0])
+    without, _ = exported(Planner(TINY))
+    assert with_heads.graph_module.code == without.graph_module.code
+    assert with_heads.state_dict.keys() == without.state_dict.keys()
+    shapes = [
+        [(node.name, node.meta["val"].shape) for node in program.graph.nodes if hasattr(node.meta.get("val"), "shape")]
+        for program in (with_heads, without)
+    ]
+    assert shapes[0] == shapes[1]
     with torch.no_grad():
-        after = planner(inputs)
-    assert list(planner.state_dict()) == names
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+        said, expected = with_heads.module()(*inputs), OnTensors(trained_with_heads[0])(*inputs)
+    for name, value in expected.items():
+        torch.testing.assert_close(said[name], value, atol=1e-4, rtol=1e-4)
+
+
+def test_an_unknown_setting_of_the_heads_is_told():
+    with pytest.raises(ConfigError, match="language_head: unknown key layer = 2"):
+        build_language_head(replace(TINY, language_head={"layer": 2}))
