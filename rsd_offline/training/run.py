@@ -19,6 +19,8 @@ from rsd_offline.training.batches import StepBatches
 from rsd_offline.training.config import RoundConfig, TrainConfig
 from rsd_offline.training.trainer import Trainer
 
+LOG_EVERY = 100  # steps between lines where the output is no terminal and a bar cannot move
+
 console = Console()
 
 
@@ -76,6 +78,8 @@ class TrainingRun:
             for summary in collect(config, folder, name, self.config.collect_workers):
                 frames += summary["frames"]
                 progress.update(task, advance=1, text=f"{frames} frames, last {summary['outcome']}")
+                if not console.is_terminal:
+                    console.print(f"collect {name}: {summary['name']}, {frames} frames so far, {summary['outcome']}")
 
     def _batches(self, names: list[str], seed: int, config: TrainConfig) -> StepBatches:
         folders = [self.out / "data" / name for name in names]
@@ -105,5 +109,7 @@ class TrainingRun:
                     with (self.out / "validation.jsonl").open("a") as file:
                         file.write(json.dumps({"step": step, **scores}) + "\n")
                 progress.update(task, completed=step, text=f"loss {loss:.2f}{text}")
+                if step % LOG_EVERY == 0 and not console.is_terminal:
+                    console.print(f"train {name}: step {step} of {last_step}, loss {loss:.2f}{text}")
 
             self.trainer.run(batches, last_step, on_step)
