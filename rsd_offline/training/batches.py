@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from rsd_model.losses.targets import PlannerTargets
 from rsd_model.network import PlannerInputs
 from rsd_offline.datasets.episode_store import DriveFrame, Episode, decode_image
 from rsd_offline.training.config import TrainConfig
+from rsd_offline.training.language_answers import LanguageAnswers
 from rsd_offline.training.targets import SampleTargets, sample_targets
 
 Risks = dict[str, dict[int, tuple[float, float]]]
@@ -108,10 +109,11 @@ class StepBatches(Dataset):
         risks: Risks,
         judged: dict[str, str],
         seed: int,
+        language: LanguageAnswers | None = None,
     ) -> None:
         """`groups`: episode folders, newest collection last; `train.recent_share` of a batch comes from that one."""
         self._model, self._train, self._risk_head = model, train, risk_head
-        self._risks, self._judged, self._seed = risks, judged, seed
+        self._risks, self._judged, self._seed, self._language = risks, judged, seed, language
         self._images = NetworkImages(model)
         self._episodes = [[Episode(folder) for folder in group] for group in groups if group]
         self._samples = [_by_moment(group, train.history) for group in self._episodes]
@@ -159,6 +161,8 @@ class StepBatches(Dataset):
             episode, index, self._model, self._risk_head,
             self._risks.get(frame_id, {}), self._judged.get(frame_id) == "all",
         )  # fmt: skip
+        if self._language is not None:
+            targets = replace(targets, **self._language.of(frame_id))
         return {
             "images": np.stack([images[i] for i in indices]),
             "lidar2img": rig_projection(episode.rig, self._model.image),
@@ -194,6 +198,8 @@ def collate_targets(samples: list[SampleTargets]) -> PlannerTargets:
     def ragged(key: str) -> list[Tensor]:
         return [torch.from_numpy(np.ascontiguousarray(getattr(s, key))) for s in samples]
 
+    with_language = samples[0].language_text is not None
+    language = {k: torch.stack(ragged(k)) for k in ("language_text", "language_actions") if with_language}
     steps = samples[0].ego_future.shape[0]
     return PlannerTargets(
         object_boxes=ragged("object_boxes"), object_labels=ragged("object_labels"),
@@ -202,6 +208,7 @@ def collate_targets(samples: list[SampleTargets]) -> PlannerTargets:
         ego_future=torch.stack(ragged("ego_future")), ego_future_mask=torch.ones(len(samples), steps),
         command=torch.tensor([s.command for s in samples]), object_risks=ragged("object_risks"),
         risk_map=torch.stack(ragged("risk_map")), risk_map_mask=torch.stack(ragged("risk_map_mask")),
+        **language,
     )  # fmt: skip
 
 

@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rsd_model.config import ModelConfig, load_model_config
+from rsd_model.heads.language import language_head_config
 from rsd_model.network import risk_head_config
 from rsd_offline.datasets.collect import CollectConfig, collect, plan_episodes
 from rsd_offline.datasets.episode_store import find_episodes
 from rsd_offline.labeling.store import read_judged, read_risks
 from rsd_offline.training.batches import StepBatches
 from rsd_offline.training.config import RoundConfig, TrainConfig
-from rsd_offline.training.trainer import Trainer
+from rsd_offline.training.language_answers import LanguageAnswers
+from rsd_offline.training.trainer import Trainer, TrainingError
 
 LOG_EVERY = 100  # steps between lines where the output is no terminal and a bar cannot move
 
@@ -84,11 +86,27 @@ class TrainingRun:
     def _batches(self, names: list[str], seed: int, config: TrainConfig) -> StepBatches:
         folders = [self.out / "data" / name for name in names]
         risks, judged = {}, {}
-        for store in [Path(self.config.labels)] if self.config.labels else [f / "labels" for f in folders]:
+        stores = [Path(self.config.labels)] if self.config.labels else [f / "labels" for f in folders]
+        for store in stores:
             risks.update(read_risks(store))
             judged.update(read_judged(store))
         risk_head = risk_head_config(self.model)
-        return StepBatches([find_episodes(f) for f in folders], self.model, config, risk_head, risks, judged, seed)
+        groups, language = [find_episodes(f) for f in folders], self._language(stores)
+        return StepBatches(groups, self.model, config, risk_head, risks, judged, seed, language)
+
+    def _language(self, stores: list[Path]) -> LanguageAnswers | None:
+        """The teacher's answers where the model has language heads. Raises TrainingError where there are none."""
+        heads = language_head_config(self.model)
+        if heads is None:
+            return None
+        answers = LanguageAnswers(stores, heads)
+        if not len(answers):
+            looked_in = ", ".join(map(str, stores))
+            raise TrainingError(
+                f"{self.config.model} has language heads, but no actions or reasons are in {looked_in}: label with "
+                "`rsd label --task action` and name the store in `labels`, or switch language_head off"
+            )
+        return answers
 
     def _train(self, number: int, last_step: int) -> None:
         names = [stage.name for stage in self.config.rounds[: number + 1] if stage.collect is not None]

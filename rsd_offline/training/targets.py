@@ -38,6 +38,8 @@ class SampleTargets:
     command: int
     risk_map: np.ndarray  # (rows, columns)
     risk_map_mask: np.ndarray  # (rows, columns) bool
+    language_text: np.ndarray | None = None  # (3, D), nan = no answer
+    language_actions: np.ndarray | None = None  # (3,), UNKNOWN = no answer
 
 
 def object_boxes(frame: DriveFrame) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rsd_model.checkpoints.weights import load_planner, save_weights
 from rsd_model.config import ModelConfig
+from rsd_model.heads.language import build_language_head
 from rsd_model.inputs import ImageNormaliser
 from rsd_model.losses.planner_loss import PlannerLoss
 from rsd_model.network import Planner
@@ -53,13 +54,19 @@ class Trainer:
         self.network = Planner(model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = PlannerLoss(model)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        trained = [p for p in self.network.parameters() if p.requires_grad]
+        heads = build_language_head(model)  # after the network, whose weights so do not depend on whether there are any
+        self.language_head = None if heads is None else heads.to(device)
+        trained = [p for p in self._parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.step = 0
         self.writer = SummaryWriter(str(out / "tensorboard"))
         self._normalise = ImageNormaliser(model.image, device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bfloat16(device))
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+    def _parameters(self) -> list[nn.Parameter]:
+        heads = [] if self.language_head is None else list(self.language_head.parameters())
+        return [*self.network.parameters(), *heads]
 
     @property
     def checkpoint(self) -> Path:
@@ -71,6 +78,8 @@ class Trainer:
             "step": self.step, "network": self.network.state_dict(), "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(), "model": self.model_config.to_dict(),
         }  # fmt: skip
+        if self.language_head is not None:
+            state["language_head"] = self.language_head.state_dict()
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
@@ -85,6 +94,8 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.language_head is not None:
+            self.language_head.load_state_dict(state["language_head"])
         self.step = state["step"]
         return True
 
@@ -107,6 +118,8 @@ class Trainer:
                 for time in range(len(batch.images) - 1):
                     prev_bev = network.encode(batch.inputs(time, self._normalise, prev_bev))
             outputs = network(batch.inputs(len(batch.images) - 1, self._normalise, prev_bev))
+            if self.language_head is not None:
+                outputs |= self.language_head.named_outputs(outputs["ego_features"])
         outputs = {k: v.float() if torch.is_tensor(v) else v for k, v in outputs.items()}
         terms = self.loss(outputs, batch.targets.to(self.device))
         factors = self.config.loss_weights
@@ -135,7 +148,7 @@ class Trainer:
             raise TrainingError(f"step {self.step}: loss terms {', '.join(bad)} are not finite; lower learning_rate")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        nn.utils.clip_grad_norm_(self._parameters(), self.config.clip_norm)
         self.optimizer.step()
         self._update_average()
         return {**{k: v.detach() for k, v in terms.items()}, "total": total.detach()}
