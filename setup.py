@@ -29,7 +29,7 @@ setup(
         "ros-kilted": pins("kilted"),
         "opendrive": ["carla>=0.9.15", "networkx"],
         "towns": ["scenariogeneration", "pyclothoids"],
-        "labels": ["openai", "pyarrow"],
+        "labels": ["openai[aiohttp]>=3", "pyarrow"],
         "vlm": ["transformers", "accelerate"],
         "triton": ["triton"],  # a CUDA build of torch brings it; beside a CPU build its interpreter serves the tests
         "cluster": ["ray[data]"],

@@ -1,6 +1,6 @@
 """What labelling costs on our side: rate against a slow server, memory over many frames, work per frame.
 
-    python benchmarks/labeling.py --part work      CPU ms per frame beside image encoding
+    python benchmarks/labeling.py --part work      CPU ms per frame beside making pictures, with and without the client
     python benchmarks/labeling.py --part rate      share of a 2 s server's possible rate at concurrency 256
     python benchmarks/labeling.py --part memory    resident memory over many frames
 
@@ -19,7 +19,10 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -28,8 +31,12 @@ sys.path.insert(0, str(ROOT))
 
 from rsd_model.geometry import bench2drive_rig  # noqa: E402
 from rsd_offline.datasets.frames import AnnotatedObjects, KeyFrame  # noqa: E402
+from rsd_offline.labeling import labeler  # noqa: E402
+from rsd_offline.labeling.answer_cache import Answer  # noqa: E402
 from rsd_offline.labeling.labeler import LabelConfig  # noqa: E402
+from rsd_offline.labeling.questions import Question  # noqa: E402
 from rsd_offline.labeling.run import LabelRun, RunConfig, RunProgress  # noqa: E402
+from rsd_offline.labeling.teachers.base import Teacher, TeacherIdentity  # noqa: E402
 from rsd_offline.labeling.teachers.controls import ControlTeacher  # noqa: E402
 from rsd_offline.labeling.teachers.openai_server import OpenAIServer, ServerConfig  # noqa: E402
 
@@ -37,7 +44,7 @@ OBJECTS = 12
 
 
 class SyntheticFrames:
-    """Frames of `OBJECTS` objects around the ego; all share six images of one size."""
+    """Frames of `OBJECTS` objects around the ego; all share six images of one size, but for their number in blocks."""
 
     def __init__(self, count: int, width: int) -> None:
         self.name, self._count = "synthetic", count
@@ -63,27 +70,55 @@ class SyntheticFrames:
         objects = AnnotatedObjects(
             boxes, rng.normal(0.0, 4.0, (OBJECTS, 2)), ("car",) * OBJECTS, np.arange(OBJECTS), np.zeros(OBJECTS, bool)
         )
-        return KeyFrame(self.frame_id(index), self._rig, lambda: self._images, 8.0, 0.1, objects=objects)
+        return KeyFrame(self.frame_id(index), self._rig, lambda: self._numbered(index), 8.0, 0.1, objects=objects)
+
+    def _numbered(self, index: int) -> tuple[np.ndarray, ...]:
+        """No two frames may look the same: equal questions are asked once."""
+        numbered = []
+        for image in self._images:
+            bits = np.array([255 * (index >> k & 1) for k in range(20)], np.uint8)
+            numbered.append(image.copy())
+            numbered[-1][:16, : 16 * 20] = np.repeat(bits, 16)[None, :, None]
+        return tuple(numbered)
+
+
+RISKS = {
+    "objects": [
+        {"id": n, "rank": n, "risk": 0.5 / n, "crosses_ego_path": False, "cause": "the car ahead may brake for the bus"}
+        for n in range(1, OBJECTS + 1)
+    ]
+}
+ACTIONS = {
+    "current_action": "driving at 8 m/s", "future_action": "keep on", "reason": "the way is free",
+    "control": "go straight", "turn": "none", "lane": "none",
+}  # fmt: skip
+
+
+def fixed_answer(action: bool) -> str:
+    """The text of an answer to either question."""
+    return json.dumps(ACTIONS if action else RISKS)
+
+
+def http_reply(action: bool) -> bytes:
+    """The whole response of a server that gives the fixed answer."""
+    message = {"role": "assistant", "content": fixed_answer(action)}
+    usage = {"prompt_tokens": 1500, "completion_tokens": 500, "total_tokens": 2000}
+    body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
 
 
 def serve(port_box: multiprocessing.SimpleQueue, delay: float) -> None:
-    """A server of one fixed answer per number of objects, `delay` s after each request."""
-    risks = [
-        {"id": n, "rank": n, "risk": 0.5 / n, "crosses_ego_path": False, "cause": "x"} for n in range(1, OBJECTS + 1)
-    ]
-    message = {"role": "assistant", "content": json.dumps({"objects": risks})}
-    usage = {"prompt_tokens": 1500, "completion_tokens": 500, "total_tokens": 2000}
-    body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}).encode()
-    reply = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    """A server of fixed answers, `delay` s after each request."""
+    replies = [http_reply(False), http_reply(True)]
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-                await reader.readexactly(length)
+                request = await reader.readexactly(length)
                 await asyncio.sleep(delay)
-                writer.write(reply)
+                writer.write(replies[b'"name": "action"' in request])
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
@@ -95,14 +130,23 @@ def serve(port_box: multiprocessing.SimpleQueue, delay: float) -> None:
     asyncio.run(main())
 
 
-def measure_rate(frames: int, concurrency: int, delay: float, width: int) -> dict:
-    """Answers per second of a whole run, against concurrency / delay."""
+@contextmanager
+def running_server(delay: float) -> Iterator[str]:
+    """Base URL of a server in a process of its own."""
     box: multiprocessing.SimpleQueue = multiprocessing.SimpleQueue()
     server = multiprocessing.get_context("fork").Process(target=serve, args=(box, delay), daemon=True)
     server.start()
     os.environ.setdefault("OPENAI_API_KEY", "none")
-    teacher = OpenAIServer(ServerConfig("m", f"http://127.0.0.1:{box.get()}/v1"))
-    with tempfile.TemporaryDirectory() as folder:
+    try:
+        yield f"http://127.0.0.1:{box.get()}/v1"
+    finally:
+        server.terminate()
+
+
+def measure_rate(frames: int, concurrency: int, delay: float, width: int) -> dict:
+    """Answers per second of a whole run, against concurrency / delay."""
+    with running_server(delay) as url, tempfile.TemporaryDirectory() as folder:
+        teacher = OpenAIServer(ServerConfig("m", url))
         config = LabelConfig(tasks=("risk",), reasks=0)
         run = LabelRun(
             SyntheticFrames(frames, width), Path(folder), teacher, config, RunConfig(concurrency=concurrency)
@@ -110,31 +154,73 @@ def measure_rate(frames: int, concurrency: int, delay: float, width: int) -> dic
         began, cpu = time.perf_counter(), time.process_time()
         progress = asyncio.run(run.run())
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    server.terminate()
     answers = progress.counts.answers
     possible = answers / (np.ceil(answers / concurrency) * delay)
     return {
-        "concurrency": concurrency, "delay_s": delay, "answers": answers, "wall_s": wall,
+        "concurrency": concurrency, "delay_s": delay, "image_width": width, "answers": answers, "wall_s": wall,
         "answers_per_s": answers / wall,
         "possible_answers_per_s": possible, "share": answers / wall / possible, "cpu_s": cpu,
-        "failures": dict(progress.counts.failures), "stopped": progress.stopped,
+        "resident_mb": resident_mb(), "failures": dict(progress.counts.failures), "stopped": progress.stopped,
     }  # fmt: skip
 
 
-def measure_work(frames: int) -> dict:
-    """CPU ms per frame of everything but images and the client: ground, ask, check, weigh, lift, store."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = LabelRun(
-            SyntheticFrames(frames, 1600),
-            Path(folder),
-            ControlTeacher("random"),
-            LabelConfig(tasks=("risk",)),
-            RunConfig(),
-        )
+class AtOnce:
+    """A teacher that looks and answers without any client: what is left is our own work."""
+
+    looks, samples, family, reach = True, True, "general", float("inf")
+    identity = TeacherIdentity("at once")
+
+    async def ask(self, question: Question) -> Answer:
+        """The fixed answer."""
+        return Answer(fixed_answer(question.task == "action"), "stop", 1500, 500)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class PictureClock:
+    """CPU s spent on making pictures: load, compose, draw, encode as JPEG and base64."""
+
+    def __init__(self) -> None:
+        self.seconds, self._make = 0.0, labeler.make_pictures
+
+    def __call__(self, *arguments: object) -> tuple:
+        """Make pictures and count the time of this thread."""
+        began = time.thread_time()
+        made = self._make(*arguments)
+        self.seconds += time.thread_time() - began
+        return made
+
+
+def cpu_per_frame(teacher: Teacher, frames: int, width: int) -> dict:
+    """CPU ms per frame of one run: making pictures, and everything else."""
+    clock = PictureClock()
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(labeler, "make_pictures", clock):
+        run = LabelRun(SyntheticFrames(frames, width), Path(folder), teacher, LabelConfig(), RunConfig(concurrency=32))
         cpu = time.process_time()
         progress = asyncio.run(run.run())
         cpu = time.process_time() - cpu
-    return {"frames": progress.labelled, "cpu_ms_per_frame": 1000.0 * cpu / frames, "samples": 3, "objects": OBJECTS}
+    assert progress.labelled == frames
+    assert progress.counts.answers == 4 * frames
+    return {"work_ms": 1000.0 * (cpu - clock.seconds) / frames, "pictures_ms": 1000.0 * clock.seconds / frames}
+
+
+def measure_work(frames: int, width: int, repeats: int = 4) -> dict:
+    """CPU ms per frame with three risk samples and the action question: the least of a few runs."""
+    alone = [cpu_per_frame(AtOnce(), frames, width) for _ in range(repeats)]
+    with running_server(0.0) as url:
+        asked = [cpu_per_frame(OpenAIServer(ServerConfig("m", url)), frames, width) for _ in range(repeats)]
+    work, with_client = (min(run["work_ms"] for run in runs) for runs in (alone, asked))
+    return {
+        "frames": frames, "requests_per_frame": 4, "objects": OBJECTS, "image_width": width,
+        "work_ms_per_frame": with_client, "of_it_client_ms": with_client - work,
+        "pictures_ms_per_frame": min(run["pictures_ms"] for run in alone),
+    }  # fmt: skip
+
+
+def resident_mb() -> float:
+    """Resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 def measure_memory(frames: int) -> dict:
@@ -143,8 +229,7 @@ def measure_memory(frames: int) -> dict:
 
     def watch(progress: RunProgress) -> None:
         if progress.labelled >= (len(resident) + 1) * frames / 10:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            resident.append(pages * resource.getpagesize() / 2**20)
+            resident.append(resident_mb())
 
     with tempfile.TemporaryDirectory() as folder:
         teacher, config = ControlTeacher("constant"), LabelConfig(tasks=("risk",))
@@ -160,13 +245,15 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="default: rate 3072, work 400, memory 100000")
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--delay", type=float, default=2.0)
-    parser.add_argument("--width", type=int, default=400, help="image width of the rate part, px")
+    parser.add_argument("--width", type=int, default=400, help="image width of the rate and work parts, px")
     arguments = parser.parse_args()
     frames = arguments.frames or {"rate": 3072, "work": 400, "memory": 100_000}[arguments.part]
     if arguments.part == "rate":
         found = measure_rate(frames, arguments.concurrency, arguments.delay, arguments.width)
+    elif arguments.part == "work":
+        found = measure_work(frames, arguments.width)
     else:
-        found = {"work": measure_work, "memory": measure_memory}[arguments.part](frames)
+        found = measure_memory(frames)
     found |= {"load_before": os.getloadavg()[0]}
     path = ROOT / "benchmarks" / "results" / "labeling.json"
     path.parent.mkdir(exist_ok=True)

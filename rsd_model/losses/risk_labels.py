@@ -101,10 +101,10 @@ def risk_map_target(
 
 def footprint_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """(K, G) m from points (K, 2) to the footprints of boxes (G, 7); 0 inside."""
-    offset = points[:, None] - boxes[None, :, :2]
+    dx, dy = points[:, :1] - boxes[:, 0], points[:, 1:2] - boxes[:, 1]
     cos, sin = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
-    along = np.abs(offset[..., 0] * cos + offset[..., 1] * sin) - boxes[:, 3] / 2.0
-    across = np.abs(offset[..., 1] * cos - offset[..., 0] * sin) - boxes[:, 4] / 2.0
+    along = np.abs(dx * cos + dy * sin) - boxes[:, 3] / 2.0
+    across = np.abs(dy * cos - dx * sin) - boxes[:, 4] / 2.0
     return np.hypot(np.maximum(along, 0.0), np.maximum(across, 0.0))
 
 

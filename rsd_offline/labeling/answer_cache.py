@@ -11,7 +11,7 @@ import json
 import sqlite3
 import zlib
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -65,7 +65,7 @@ class AnswerCache:
 
     def put(self, key: bytes, answer: Answer) -> None:
         """Keep an answer. Raises StorageFullError where the disk takes no more."""
-        value = zlib.compress(json.dumps(asdict(answer)).encode(), 1)
+        value = zlib.compress(json.dumps(vars(answer)).encode(), 1)
         with _storage(self._path):
             self._own.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, value))
 

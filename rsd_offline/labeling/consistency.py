@@ -6,6 +6,7 @@ The RSD paper names a metric Diff_Risk without a public formula; this one is our
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -28,7 +29,7 @@ def diff_risk(first: Mapping[int, float], second: Mapping[int, float]) -> float 
     values = float((larger * np.abs(a - b)).sum() / larger.sum()) if larger.sum() > 0.0 else 0.0
     if len(shared) == 1:
         return values
-    i, j = np.triu_indices(len(shared), 1)
+    i, j = _pairs(len(shared))
     apart_a, apart_b = a[i] - a[j], b[i] - b[j]
     weight = np.maximum(np.abs(apart_a), np.abs(apart_b))
     order_a, order_b = (np.where(np.abs(d) < TIE, 0.0, np.sign(d)) for d in (apart_a, apart_b))
@@ -48,7 +49,7 @@ def kendall_tau(first: Mapping[int, float], second: Mapping[int, float]) -> floa
     if len(shared) < 2:
         return None
     a, b = (np.array([side[key] for key in shared], float) for side in (first, second))
-    i, j = np.triu_indices(len(shared), 1)
+    i, j = _pairs(len(shared))
     order_a, order_b = np.sign(a[i] - a[j]), np.sign(b[i] - b[j])
     norm = np.sqrt(np.count_nonzero(order_a) * np.count_nonzero(order_b))
     return float((order_a * order_b).sum() / norm) if norm > 0 else None
@@ -65,3 +66,9 @@ def label_weight(spread: float, samples: int, asked_samples: int, disagreement: 
     by_spread = max(0.0, 1.0 - spread / FULL_SPREAD) if samples > 1 else 1.0
     by_frame = 1.0 if disagreement is None else max(0.0, 1.0 - disagreement / max(limit, 1e-9))
     return float(by_spread * by_frame * samples / max(asked_samples, 1))
+
+
+@cache
+def _pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices i < j of all pairs of `count` things."""
+    return np.triu_indices(count, 1)

@@ -28,7 +28,7 @@ class Prices:
 def estimated_tokens(question: Question) -> tuple[float, float]:
     """Tokens in, and tokens out of a usual answer."""
     picture = question.scene.pictures.get(question.task)
-    pixels = picture.size[0] * picture.size[1] if picture is not None and question.jpegs else 0
+    pixels = picture.size[0] * picture.size[1] if picture is not None and question.pictures else 0
     words = (len(question.text) + len(question.system)) / CHARACTERS_PER_TOKEN
     out = ACTION_TOKENS if question.task == "action" else 20 + OBJECT_TOKENS * len(question.numbers)
     return words + pixels / PIXELS_PER_TOKEN, min(out, question.max_tokens)

@@ -78,9 +78,9 @@ def _grounded(
     box, velocity = objects.boxes[row], objects.velocities[row]
     return GroundedObject(
         number=number, object_id=int(objects.ids[row]), class_name=objects.classes[row], camera=int(camera),
-        image_box=tuple(float(v) for v in rectangle), position=(float(box[0]), float(box[1])), visible=float(visible),
+        image_box=tuple(rectangle.tolist()), position=(float(box[0]), float(box[1])), visible=float(visible),
         velocity=(float(velocity[0]), float(velocity[1])) if np.isfinite(velocity).all() else None,
-        box=tuple(float(v) for v in box),
+        box=tuple(box.tolist()),
     )  # fmt: skip
 
 
@@ -91,50 +91,66 @@ def visible_boxes(rig: CameraRig, boxes: np.ndarray) -> tuple[np.ndarray, np.nda
     the image that no nearer box covers; and that visible part (N, K) as a share of the image's area.
     """
     shape = (len(rig.names), len(boxes))
-    rectangles, visible, areas = np.full((*shape, 4), np.nan), np.zeros(shape), np.zeros(shape)
+    visible, areas = np.zeros(shape), np.zeros(shape)
     if len(boxes) == 0:
-        return rectangles, visible, areas
-    corners = _corners(boxes)
-    for camera in range(len(rig.names)):
-        points, rectangles[camera] = _silhouettes(rig, camera, corners)
-        distances = footprint_distances(rig.cam_to_base[camera, None, :2, 3], boxes)[0]
+        return np.full((*shape, 4), np.nan), visible, areas
+    outlines, rectangles = _silhouettes(rig, _corners(boxes))
+    distances = footprint_distances(rig.cam_to_base[:, :2, 3], boxes)
+    for camera, (width, height) in enumerate(rig.sizes):
         inside = np.flatnonzero(np.isfinite(rectangles[camera, :, 0]))
-        far_to_near = inside[np.argsort(-distances[inside], kind="stable")]
-        width, height = (int(v) for v in rig.sizes[camera])
-        scale = min(1.0, BUFFER_WIDTH / width)
-        painted, alone = _paint({int(k): points[k] * scale for k in far_to_near}, round(width * scale), height * scale)
-        for k, silhouette in alone.items():
-            visible[camera, k] = painted[k] / max(silhouette, 1)
-            areas[camera, k] = painted[k] / (round(width * scale) * round(height * scale))
+        if len(inside) == 0:
+            continue
+        far_to_near = inside[np.argsort(-distances[camera, inside], kind="stable")]
+        scale = min(1.0, BUFFER_WIDTH / float(width))
+        size = (round(width * scale), round(height * scale))
+        kept, alone = _paint(outlines[camera, far_to_near] * scale, size)
+        visible[camera, far_to_near] = kept / np.maximum(alone, 1)
+        areas[camera, far_to_near] = kept / (size[0] * size[1])
     return rectangles, visible, areas
 
 
-def _paint(outlines: dict[int, np.ndarray], width: int, height: float) -> tuple[dict[int, int], dict[int, int]]:
-    """Pixels that each convex outline keeps when painted in the given order, and that it covers alone."""
-    buffer = np.zeros((round(height), width), np.int32)
-    alone = {}
-    for k, points in outlines.items():
+def _paint(outlines: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels that each convex outline (K, P, 2) keeps when they are painted in this order, and that it covers alone."""
+    width, height = size
+    buffer = np.zeros((height, width), np.uint16)
+    windows, alone = [], np.zeros(len(outlines), int)
+    for k, points in enumerate(outlines):
         hull = cv2.convexHull(points).round().astype(np.int32)
-        single = np.zeros(buffer.shape, np.uint8)
-        cv2.fillConvexPoly(single, hull, 1)
-        alone[k] = cv2.countNonZero(single)
-        cv2.fillConvexPoly(buffer, hull, k + 1)
-    counts = np.bincount(buffer.ravel(), minlength=max(outlines, default=0) + 2)
-    return {k: int(counts[k + 1]) for k in outlines}, alone
+        left, top, wide, high = cv2.boundingRect(hull)
+        right, bottom, left, top = min(left + wide, width), min(top + high, height), max(left, 0), max(top, 0)
+        if left < right and top < bottom:
+            single = np.zeros((bottom - top, right - left), np.uint8)
+            cv2.fillConvexPoly(single, hull - (left, top), 1)
+            alone[k] = cv2.countNonZero(single)
+            cv2.fillConvexPoly(buffer, hull, k + 1)
+        windows.append(buffer[top : max(bottom, top), left : max(right, left)])
+    kept = [np.count_nonzero(window == k + 1) for k, window in enumerate(windows)]
+    return np.array(kept), alone
 
 
-def _silhouettes(rig: CameraRig, camera: int, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outline points (K, 24, 2) px in front of the camera, and rectangles (K, 4) in the image, nan = not in it."""
-    pixels, in_front = _outline_points(rig, camera, corners)
-    size = rig.sizes[camera].astype(float)
-    low = np.where(in_front[..., None], pixels, np.inf).min(1)
-    high = np.where(in_front[..., None], pixels, -np.inf).max(1)
-    outside = ~in_front.any(1) | (low >= size).any(1) | (high <= 0).any(1)
-    rectangle = np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)], 1)
+def _silhouettes(rig: CameraRig, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outline points (N, K, 24, 2) px in front of N cameras, and rectangles (N, K, 4) in the images, nan = outside."""
+    pixels, in_front = _outline_points(rig, corners)
+    size = rig.sizes.astype(float)[:, None]
+    low = np.where(in_front[..., None], pixels, np.inf).min(2)
+    high = np.where(in_front[..., None], pixels, -np.inf).max(2)
+    outside = ~in_front.any(2) | (low >= size).any(2) | (high <= 0).any(2)
+    rectangle = np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)], 2)
     # Points behind the camera repeat one in front, so that every outline has 24.
-    first = np.take_along_axis(pixels, in_front.argmax(1)[:, None, None], 1)
+    first = np.take_along_axis(pixels, in_front.argmax(2)[..., None, None], 2)
     points = np.where(in_front[..., None], pixels, first).clip(-16000, 16000).astype(np.float32)
-    return points, np.where(outside[:, None], np.nan, rectangle)
+    return points, np.where(outside[..., None], np.nan, rectangle)
+
+
+def _outline_points(rig: CameraRig, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (N, K, 24, 2) of the ends of the box edges, cut at the near plane, and which of them are in front."""
+    to_camera = np.linalg.inv(rig.cam_to_base)
+    optical = np.einsum("nij,kcj->nkci", to_camera[:, :3, :3], corners) + to_camera[:, None, None, :3, 3]
+    first, second = optical[:, :, _EDGES[:, 0]], optical[:, :, _EDGES[:, 1]]
+    ends = np.concatenate([_cut(first, second), _cut(second, first)], 2)
+    in_front = ends[..., 2] >= NEAR_PLANE * 0.999
+    projected = np.einsum("nij,nkpj->nkpi", rig.intrinsics[:, :2], ends)
+    return projected / np.where(in_front, ends[..., 2], 1.0)[..., None], in_front
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:
@@ -143,17 +159,6 @@ def _corners(boxes: np.ndarray) -> np.ndarray:
     cos, sin = np.cos(boxes[:, 6])[:, None], np.sin(boxes[:, 6])[:, None]
     turned = [local[..., 0] * cos - local[..., 1] * sin, local[..., 0] * sin + local[..., 1] * cos, local[..., 2]]
     return np.stack(turned, -1) + boxes[:, None, :3]
-
-
-def _outline_points(rig: CameraRig, camera: int, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (K, 24, 2) of the ends of the box edges, cut at the near plane, and which of them (K, 24) are in front."""
-    to_camera = np.linalg.inv(rig.cam_to_base[camera])
-    optical = corners @ to_camera[:3, :3].T + to_camera[:3, 3]
-    first, second = optical[:, _EDGES[:, 0]], optical[:, _EDGES[:, 1]]
-    ends = np.concatenate([_cut(first, second), _cut(second, first)], 1)
-    in_front = ends[..., 2] >= NEAR_PLANE * 0.999
-    projected = ends @ rig.intrinsics[camera].T
-    return projected[..., :2] / np.where(in_front, ends[..., 2], 1.0)[..., None], in_front
 
 
 def _cut(end: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -115,13 +117,15 @@ class FrameLabeler:
             empty = dense_map(frame_id, np.zeros((0, 7)), np.zeros(0), self.config.risk_map, False)
             return FrameLabels(FrameLabel(frame_id), [], audit, empty)
         tally = _Tally()
-        jobs = [self._risk_sample(scene, sample, tally) for sample in range(self._samples(scene))]
+        samples = self._samples(scene)
+        first = risk_question(scene, self._prompts["risk"], 0) if samples else None
+        jobs = [self._risk_sample(replace(first, sample=sample), tally) for sample in range(samples)] if first else []
         asked = await asyncio.gather(*jobs, self._actions(scene, tally), return_exceptions=True)
         for result in asked:
             if isinstance(result, BaseException):
                 raise result
-        *samples, actions = asked
-        return self._labels(scene, [s for s in samples if s], actions, tally)
+        *judged, actions = asked
+        return self._labels(scene, [s for s in judged if s], actions, tally)
 
     def prepare(self, index: int) -> Scene:
         """Read, ground and picture a frame. Raises FrameSourceError."""
@@ -153,12 +157,11 @@ class FrameLabeler:
             return 0
         return self.config.samples if self._asker.teacher.samples else 1
 
-    async def _risk_sample(self, scene: Scene, sample: int, tally: _Tally) -> dict[int, Judgement]:
+    async def _risk_sample(self, question: Question, tally: _Tally) -> dict[int, Judgement]:
         """One sample: ask, ask again for what was left out. Empty where no answer could be used."""
         found: dict[int, Judgement] = {}
         missing: tuple[int, ...] | None = None  # None = not asked yet
         for _ in range(1 + self.config.reasks):
-            question = risk_question(scene, self._prompts["risk"], sample, only=missing)
             omitted = await self._judge(question, found, tally)
             if omitted is None:  # no usable answer: nothing is known of what it would have left out
                 break
@@ -167,6 +170,7 @@ class FrameLabeler:
             missing = omitted
             if not missing:
                 break
+            question = risk_question(question.scene, self._prompts["risk"], question.sample, only=missing)
         tally.omitted += len(missing or ())
         return found
 
@@ -235,28 +239,33 @@ class FrameLabeler:
         self, scene: Scene, samples: Sequence[dict[int, Judgement]], disagreement: float | None, usable: bool
     ) -> list[ObjectLabel]:
         wanted = self._samples(scene)
-        labels = []
-        for item in scene.objects:
-            judged = [sample[item.number] for sample in samples if item.number in sample]
-            risks = np.array([j.risk for j in judged])
-            valid = usable and len(judged) > 0
-            spread = float(risks.std()) if len(judged) > 1 else None
-            weight = label_weight(spread or 0.0, len(judged), wanted, disagreement, self.config.max_diff_risk)
-            middle = min(judged, key=lambda j: abs(j.risk - risks.mean())) if judged else None
-            labels.append(
-                ObjectLabel(
-                    scene.frame.frame_id, item.object_id, item.class_name,
-                    risk=float(risks.mean()) if valid else None, camera=scene.frame.rig.names[item.camera],
-                    image_box=item.image_box, box=item.box, spread=spread,
-                    crosses_ego_path=sum(j.crosses_ego_path for j in judged) * 2 > len(judged) if judged else None,
-                    cause=middle.cause if middle else "", valid=valid, samples=len(judged),
-                    weight=weight if valid else 0.0,
-                )
-            )  # fmt: skip
-        order = sorted((k for k, o in enumerate(labels) if o.valid), key=lambda k: -(labels[k].risk or 0.0))
-        for rank, k in enumerate(order, start=1):
-            labels[k] = replace(labels[k], rank=rank)
-        return labels
+        judged = [[sample[item.number] for sample in samples if item.number in sample] for item in scene.objects]
+        means = [sum(j.risk for j in of_one) / len(of_one) if of_one and usable else None for of_one in judged]
+        order = sorted((k for k, mean in enumerate(means) if mean is not None), key=lambda k: -(means[k] or 0.0))
+        ranks = {k: rank for rank, k in enumerate(order, start=1)}
+        weigh = partial(label_weight, asked_samples=wanted, disagreement=disagreement, limit=self.config.max_diff_risk)
+        return [
+            _object_label(scene, item, judged[k], means[k], ranks.get(k, 0), weigh)
+            for k, item in enumerate(scene.objects)
+        ]
+
+
+def _object_label(
+    scene: Scene, item: GroundedObject, judged: list[Judgement], mean: float | None, rank: int, weigh: Callable
+) -> ObjectLabel:
+    """The label of one object from what the samples say of it; `mean` None = invalid."""
+    middle, spread = None, None
+    if judged:
+        centre = sum(j.risk for j in judged) / len(judged)
+        middle = min(judged, key=lambda j: abs(j.risk - centre))
+        spread = math.sqrt(sum((j.risk - centre) ** 2 for j in judged) / len(judged)) if len(judged) > 1 else None
+    return ObjectLabel(
+        scene.frame.frame_id, item.object_id, item.class_name, risk=mean,
+        camera=scene.frame.rig.names[item.camera], image_box=item.image_box, box=item.box, spread=spread, rank=rank,
+        crosses_ego_path=sum(j.crosses_ego_path for j in judged) * 2 > len(judged) if judged else None,
+        cause=middle.cause if middle else "", valid=mean is not None, samples=len(judged),
+        weight=weigh(spread or 0.0, len(judged)) if mean is not None else 0.0,
+    )  # fmt: skip
 
 
 def _all_boxes(frame: KeyFrame, labels: Sequence[ObjectLabel]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,12 +37,13 @@ class MapConfig:
         """Rows (along y), columns (along x)."""
         return round(2 * self.aside / self.resolution), round((self.ahead + self.behind) / self.resolution)
 
+    @cached_property
     def cells(self) -> np.ndarray:
-        """(rows, columns, 2) m, the cells' centres."""
+        """(rows, columns, 2) float32 m, the cells' centres."""
         rows, columns = self.shape
         x = -self.behind + (np.arange(columns) + 0.5) * self.resolution
         y = -self.aside + (np.arange(rows) + 0.5) * self.resolution
-        return np.stack(np.meshgrid(x, y), -1)
+        return np.stack(np.meshgrid(x, y), -1).astype(np.float32)
 
 
 def to_image_matrices(rig: CameraRig) -> np.ndarray:
@@ -80,14 +82,30 @@ def lift_image_boxes(
 
 def dense_map(frame_id: str, boxes: np.ndarray, risks: np.ndarray, config: MapConfig, everything: bool) -> RiskMapRow:
     """Dense risk of boxes (K, 7) with risks (K,), nan = not judged; `everything`: empty places were judged too."""
-    low, high = (-config.behind, -config.aside), (config.ahead, config.aside)
-    reach = np.hypot(boxes[:, 3], boxes[:, 4])[:, None] / 2.0 + config.falloff
-    near = ((boxes[:, :2] + reach > low) & (boxes[:, :2] - reach < high)).all(1)
-    boxes, risks = boxes[near], risks[near]
-    values, mask = risk_map_target(config.cells(), boxes, risks, config.falloff, everything)
+    near, kept = _near_boxes(boxes, config)
+    values, mask = np.zeros(config.shape, np.float32), np.full(config.shape, everything)
+    some, known = risk_map_target(
+        config.cells[near][None], boxes[kept].astype(np.float32), risks[kept], config.falloff, everything
+    )
+    values[near], mask[near] = some[0], known[0]
     coded = np.where(mask, np.round(values * 254.0), NOT_JUDGED).astype(np.uint8)
     rows, columns = config.shape
     return RiskMapRow(frame_id, rows, columns, config.resolution, -config.behind, -config.aside, coded.tobytes())
+
+
+def _near_boxes(boxes: np.ndarray, config: MapConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Cells (rows, columns) bool that a box may reach, and the indices of the boxes that reach any."""
+    reach = np.hypot(boxes[:, 3], boxes[:, 4]) / 2.0 + config.falloff
+    corner = np.array([-config.behind, -config.aside])
+    low = np.floor((boxes[:, :2] - reach[:, None] - corner) / config.resolution).astype(int)
+    high = np.ceil((boxes[:, :2] + reach[:, None] - corner) / config.resolution).astype(int)
+    rows, columns = config.shape
+    low, high = np.maximum(low, 0), np.minimum(high, (columns, rows))
+    kept = np.flatnonzero((low < high).all(1))
+    near = np.zeros(config.shape, bool)
+    for left, bottom, right, top in np.concatenate([low, high], 1)[kept].tolist():
+        near[bottom:top, left:right] = True
+    return near, kept
 
 
 def decode_map(row: RiskMapRow | dict) -> tuple[np.ndarray, np.ndarray]:

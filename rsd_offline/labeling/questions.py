@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -34,10 +36,16 @@ class Picture:
     boxes: dict[int, tuple[int, int, int, int]]  # number of an object -> px
     red_line: bool = False
 
-    @property
+    # Both are worked out once, where the picture is made: many questions hold the same picture.
+    @cached_property
     def hash(self) -> str:
         """Content hash."""
         return hashlib.sha256(self.jpeg).hexdigest()
+
+    @cached_property
+    def data_url(self) -> bytes:
+        """The picture as it stands in a request."""
+        return b"data:image/jpeg;base64," + base64.b64encode(self.jpeg)
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Question:
     task: str
     system: str
     text: str
-    jpegs: tuple[bytes, ...] = field(repr=False)
+    pictures: tuple[Picture, ...]
     schema: dict = field(repr=False)
     max_tokens: int
     sample: int  # which of the N samples; also the seed
@@ -69,9 +77,9 @@ class Question:
     def key(self, teacher: str) -> bytes:
         """Name of the question by its content and the teacher's fingerprint: equal questions are asked once."""
         parts = [teacher, self.task, self.system, self.text, json.dumps(self.schema, sort_keys=True)]
-        parts += [hashlib.sha256(jpeg).hexdigest() for jpeg in self.jpegs]
+        parts += [picture.hash for picture in self.pictures]
         parts += [str(self.max_tokens), str(self.sample), str(self.attempt)]
-        if not self.jpegs:
+        if not self.pictures:
             parts.append(self.scene.frame.frame_id)
         return hashlib.sha256("\0".join(parts).encode()).digest()
 
@@ -99,7 +107,9 @@ def make_pictures(
         if line:
             draw_future(picture, tiles, frame.rig, frame.future)
         height, width = picture.shape[:2]
-        pictures[task] = Picture(encode(picture, config.jpeg_quality), prompt.view, (width, height), boxes, line)
+        made = Picture(encode(picture, config.jpeg_quality), prompt.view, (width, height), boxes, line)
+        _ = made.hash, made.data_url
+        pictures[task] = made
     return pictures, measured, dark
 
 
@@ -121,7 +131,7 @@ def risk_question(
     )
     numbers = tuple(o.number for o in asked)
     return Question(
-        "risk", prompt.fill("system"), text, () if picture is None else (picture.jpeg,), prompt.schema,
+        "risk", prompt.fill("system"), text, () if picture is None else (picture,), prompt.schema,
         prompt.max_tokens, sample, attempt, scene, numbers,
     )  # fmt: skip
 
@@ -134,7 +144,7 @@ def action_question(scene: Scene, prompt: Prompt, sample: int = 0, attempt: int 
     line_rule = prompt.fill("line rule") if drawn else ""
     text = prompt.fill("user", images_line=images, ego_lines=_ego_lines(scene.frame), line_rule=line_rule)
     return Question(
-        "action", prompt.fill("system"), text, () if picture is None else (picture.jpeg,), prompt.schema,
+        "action", prompt.fill("system"), text, () if picture is None else (picture,), prompt.schema,
         prompt.max_tokens, sample, attempt, scene,
     )  # fmt: skip
 

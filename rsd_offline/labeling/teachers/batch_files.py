@@ -42,12 +42,9 @@ class BatchFiles:
         """Write the question down. Always raises AnswerPendingError."""
         name = question.key(self.identity.fingerprint).hex()
         if name not in self._written:
-            self._append(
-                {
-                    "custom_id": name, "method": "POST", "url": "/v1/chat/completions",
-                    "body": request_body(question, self.config),
-                }
-            )  # fmt: skip
+            about = json.dumps({"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": None})
+            body = request_body(question, self.config)
+            self._append(about.encode().removesuffix(b"null}") + body + b"}\n")
             self._written.add(name)
             self.new += 1
         raise AnswerPendingError(name)
@@ -57,13 +54,12 @@ class BatchFiles:
         if self._file is not None:
             self._file.close()
 
-    def _append(self, request: dict) -> None:
-        line = json.dumps(request) + "\n"
+    def _append(self, line: bytes) -> None:
         full = self._file is not None and (self._requests >= MAX_REQUESTS or self._file.tell() + len(line) > MAX_BYTES)
         if self._file is None or full:
             if self._file is not None:
                 self._file.close()
-            self._file = (self.folder / f"requests-{len(self._files()):05d}.jsonl").open("w")
+            self._file = (self.folder / f"requests-{len(self._files()):05d}.jsonl").open("wb")
             self._requests = 0
         self._file.write(line)
         self._requests += 1

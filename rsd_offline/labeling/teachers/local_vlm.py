@@ -83,7 +83,7 @@ class LocalVLM:
     def _inputs(self, question: Question):
         from PIL import Image
 
-        images = [Image.open(io.BytesIO(jpeg)).convert("RGB") for jpeg in question.jpegs]
+        images = [Image.open(io.BytesIO(picture.jpeg)).convert("RGB") for picture in question.pictures]
         content = [{"type": "image"} for _ in images] + [{"type": "text", "text": question.text}]
         messages = [
             {"role": "system", "content": [{"type": "text", "text": question.system}]},
