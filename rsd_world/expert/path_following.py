@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ class DrivenPath:
         shape = positions.shape[:-1]
         return along.reshape(shape), lateral.reshape(shape), yaw.reshape(shape)
 
-    @property
+    @functools.cached_property
     def _course(self) -> np.ndarray:
         step = np.gradient(self.points, axis=0)
         return np.arctan2(step[:, 1], step[:, 0])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 TIMES = np.arange(0.0, 6.01, 0.25)  # s
 STILL = 0.25  # m/s, below it an actor counts as standing
 BRAKING = 2.0  # m/s^2 assumed of a vehicle whose brake lights are on, and of one that has to stop at a line
+BRAKING_ON = 1.0  # s that one from elsewhere is assumed to brake on: who slows down need not mean to stop
 SOFT = (ActorKind.PEDESTRIAN, ActorKind.BICYCLE)
 
 
@@ -44,18 +45,21 @@ def predict_actors(world: World, radius: float = 60.0) -> list[Prediction]:
     ego = world.snapshot.ego
     near = [a for a in world.snapshot.actors if np.hypot(*(a.position[:2] - ego.position[:2])) < radius]
     room = _room_to_stop_line(world, near)
-    return [_predict(world, actor, limit) for actor, limit in zip(near, room, strict=True)]
+    stops = [float(np.cos(a.yaw - ego.yaw)) > 0.5 for a in near]
+    return [_predict(world, a, limit, stop) for a, limit, stop in zip(near, room, stops, strict=True)]
 
 
 def give_way_assumed(world: World, predictions: list[Prediction], actors: set[int]) -> list[Prediction]:
     """The same predictions, but the given actors brake because they see the ego in their way."""
     return [
-        _predict(world, replace(p.actor, braking=True), np.inf) if p.actor.id in actors and not p.standing else p
+        _predict(world, replace(p.actor, braking=True), np.inf, stops=True)
+        if p.actor.id in actors and not p.standing
+        else p
         for p in predictions
     ]
 
 
-def _predict(world: World, actor: ActorState, room: float) -> Prediction:
+def _predict(world: World, actor: ActorState, room: float, stops: bool) -> Prediction:
     position = actor.position[:2]
     speed = float(np.hypot(*actor.velocity))
     path = position[None]
@@ -64,7 +68,8 @@ def _predict(world: World, actor: ActorState, room: float) -> Prediction:
             path = np.concatenate([path, world.actor_path(actor.id)])
         still = np.broadcast_to(position, (len(TIMES), 2))
         return Prediction(actor, still, np.full(len(TIMES), actor.yaw), speed, path)
-    travelled = _travel(speed, actor.braking and actor.kind is not ActorKind.PEDESTRIAN, room)
+    brakes = actor.braking and actor.kind is not ActorKind.PEDESTRIAN
+    travelled = _travel(speed, (np.inf if stops else BRAKING_ON) if brakes else 0.0, room)
     path = _path_from(position, actor, world.actor_path(actor.id))
     step = np.diff(path, axis=0)
     length = np.linalg.norm(step, axis=1)
@@ -76,12 +81,11 @@ def _predict(world: World, actor: ActorState, room: float) -> Prediction:
     return Prediction(actor, positions, yaws, speed, path)
 
 
-def _travel(speed: float, braking: bool, room: float) -> np.ndarray:
-    """(T,) m driven; it comes to rest within `room` m where it can."""
-    free = speed * TIMES
-    if braking:
-        stop = speed / BRAKING
-        free = np.where(stop > TIMES, speed * TIMES - 0.5 * BRAKING * TIMES**2, 0.5 * speed * stop)
+def _travel(speed: float, braking: float, room: float) -> np.ndarray:
+    """(T,) m driven by who brakes for `braking` s; it comes to rest within `room` m where it can."""
+    slowing = np.minimum(TIMES, min(braking, speed / BRAKING))
+    left = speed - BRAKING * slowing
+    free = speed * slowing - 0.5 * BRAKING * slowing**2 + left * (TIMES - slowing)
     return np.minimum(free, max(room, 0.0)) if speed**2 / 10.0 < room else free
 
 

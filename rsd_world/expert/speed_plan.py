@@ -21,6 +21,7 @@ HEADWAY = 1.2  # s
 LINE_GAP = 1.2  # m between the front and a stop line
 CROSSING_GAP = 1.8  # m between the front and what crosses
 TIME_MARGIN = 0.6  # s between the ego and a crossing vehicle
+CAREFUL_MARGIN = 1.3  # s, as long as the ego can stop before the crossing vehicle's way: it may speed up
 SOFT_TIME_MARGIN = 0.9  # s, and a person
 
 
@@ -147,7 +148,7 @@ class SpeedPlanner:
 
     def _meets(self, plan: SpeedPlan, occupancy: Occupancy) -> int | None:
         """First time index at which the ego and the actor would share a place, with margins in time."""
-        margin = round((SOFT_TIME_MARGIN if occupancy.prediction.soft else TIME_MARGIN) / DT)
+        margin = round(self._margin(plan, occupancy) / DT)
         low, high = _widened(occupancy.low, margin, np.minimum), _widened(occupancy.high, margin, np.maximum)
         rear, front = plan.s - self._half, plan.s + self._half
         touch = (front + 0.3 > low) & (rear - 0.3 < high)
@@ -160,6 +161,14 @@ class SpeedPlanner:
         if occupancy.low[entered] < plan.s[0] + self._half - 0.5 and occupancy.angle > 0.4:
             return None  # the ego is in its way already: standing still would not help
         return k
+
+    def _margin(self, plan: SpeedPlan, occupancy: Occupancy) -> float:
+        if occupancy.prediction.soft:
+            return SOFT_TIME_MARGIN
+        if occupancy.angle < 0.8:
+            return TIME_MARGIN
+        room = float(occupancy.low.min()) - self._half - 0.5
+        return CAREFUL_MARGIN if plan.speed[0] ** 2 < 2.0 * COMFORT_BRAKING * room else TIME_MARGIN
 
     def _hold_before(self, met: Occupancy, plan: SpeedPlan, junction: JunctionSpan) -> Hold:
         step = self._meets(plan, met) or 0
