@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import rclpy
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import Bool
 
@@ -46,6 +44,7 @@ from rsd_ros.ego_history import EgoHistory
 from rsd_ros.parameters import declare, read
 from rsd_ros.peer_check import PeerCheck
 from rsd_ros.plan_messages import trajectory_points
+from rsd_ros.program import run_node
 from rsd_ros.stop_plan import advance_trajectory
 
 TIMER_PERIOD = 0.02  # s, wall time
@@ -247,18 +246,7 @@ class ControlNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to end."""
-    rclpy.init(args=args)
-    node = ControlNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_node(ControlNode, args)
 
 
 if __name__ == "__main__":

@@ -75,4 +75,4 @@ class Diagnostics:
                 found, until = True, time.monotonic() + 0.5
             self.publish()
             time.sleep(0.1)
-        self._publisher.wait_for_all_acked(Duration(seconds=1.0))
+        self._publisher.wait_for_all_acked(Duration(seconds=3.0))

@@ -13,12 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import rclpy
 from nav_msgs.msg import Odometry, Path
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
@@ -38,10 +36,10 @@ from rsd_ros.peer_check import PeerCheck
 from rsd_ros.plan_publishers import PlanPublishers
 from rsd_ros.planner_parameters import PLANNER_PARAMETERS
 from rsd_ros.planning_cycle import PlanningCycle, Runtime, StopRules
+from rsd_ros.program import run_node
 from rsd_ros.sensor_inputs import InputLimits, SensorInputs
 
 WATCHDOG_PERIOD = 0.05  # s, wall time
-EXIT_NOT_CONFIGURED = 3
 
 
 # Builds the runtime from the node's parameters; tests put their own in its place.
@@ -68,6 +66,7 @@ class PlannerNode(LifecycleNode):
         self._subscriptions_made: list[Any] = []
         self._timers_made: list[Any] = []
         self._jump_handle: Any = None
+        self._peers: PeerCheck | None = None
         self._tf_buffer = tf2_ros.Buffer()
         self._tf_listener = tf2_ros.TransformListener(self._tf_buffer, self)
 
@@ -81,13 +80,16 @@ class PlannerNode(LifecycleNode):
             self._runtime = self._factory(self.settings)
             self._outputs = PlanPublishers(self, self.settings.min_score)
         except Exception as problem:  # rclpy would swallow it without a word
-            self.get_logger().fatal(f"cannot be configured: {problem}")
-            self.diagnostics.set("start", ERROR, str(problem))
-            return TransitionCallbackReturn.FAILURE
+            return self._refuse(f"cannot be configured: {problem}")
         self.diagnostics.set(
             "start", OK, "network loaded", weights=self.settings.weights or f"shipped {self.settings.config}"
         )
         return TransitionCallbackReturn.SUCCESS
+
+    def _refuse(self, sentence: str) -> TransitionCallbackReturn:
+        self.get_logger().fatal(sentence)
+        self.diagnostics.set("start", ERROR, sentence)
+        return TransitionCallbackReturn.FAILURE
 
     def _check_topics(self) -> None:
         cameras = len(self.settings.cameras)
@@ -99,8 +101,16 @@ class PlannerNode(LifecycleNode):
                 )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe and begin to plan."""
+        """Subscribe and begin to plan; stays inactive, and says why, where that fails."""
         super().on_activate(state)
+        try:
+            self._begin()
+        except Exception as problem:  # such as a topic name that is none
+            self.halt()
+            return self._refuse(f"cannot be activated: {problem}")
+        return TransitionCallbackReturn.SUCCESS
+
+    def _begin(self) -> None:
         self.inputs = self._make_inputs()
         settings = self.settings
         rules = StopRules(
@@ -122,7 +132,6 @@ class PlannerNode(LifecycleNode):
         topics = [subscription.topic_name for subscription in self._subscriptions_made]
         self._peers = PeerCheck(self, self.diagnostics, topics, self._image_load)
         self.planning.start()
-        return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop planning and unsubscribe; the network stays loaded."""
@@ -143,17 +152,23 @@ class PlannerNode(LifecycleNode):
 
     def halt(self) -> None:
         """Stop planning and unsubscribe, in whatever state."""
-        if self.planning is None:
-            return
         for timer in self._timers_made:
             self.destroy_timer(timer)
         for subscription in self._subscriptions_made:
             self.destroy_subscription(subscription)
         self._timers_made, self._subscriptions_made = [], []
-        self._jump_handle.unregister()
-        self._peers.destroy()
-        self.planning.close()
-        self.planning = None
+        if self._jump_handle is not None:
+            self._jump_handle.unregister()
+        if self._peers is not None:
+            self._peers.destroy()
+        if self.planning is not None:
+            self.planning.close()
+        self._jump_handle = self._peers = self.planning = None
+
+    def destroy_node(self) -> None:
+        """Stop whatever runs, then take the node off the graph."""
+        self.halt()
+        super().destroy_node()
 
     # --- wiring -----------------------------------------------------------------------------
 
@@ -231,26 +246,20 @@ class PlannerNode(LifecycleNode):
             self.planning.on_time_jump()
 
 
+def autostart(node: PlannerNode) -> bool:
+    """Configure and activate, unless a lifecycle manager is to do it; false where that fails."""
+    if not node.get_parameter("autostart").value:
+        return True
+    for step in (node.trigger_configure, node.trigger_activate):
+        if step() != TransitionCallbackReturn.SUCCESS:
+            node.diagnostics.flush()
+            return False
+    return True
+
+
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to end; `EXIT_NOT_CONFIGURED` where it was to start by itself and could not."""
-    rclpy.init(args=args)
-    node = PlannerNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        if node.get_parameter("autostart").value:
-            if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
-                node.diagnostics.flush()
-                return EXIT_NOT_CONFIGURED
-            node.trigger_activate()
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.halt()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    """Run the node until it is told to end; `EXIT_NOT_STARTED` where it was to start by itself and could not."""
+    return run_node(PlannerNode, args, start=autostart)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ class PlanningCycle:
     def close(self, timeout: float = 10.0) -> None:
         """Finish the plan under way and end the thread."""
         self.inputs.close()
-        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
 
     def on_time_jump(self) -> None:
         """Time jumped: what was planned belongs to another drive."""

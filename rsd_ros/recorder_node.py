@@ -6,9 +6,7 @@ import sys
 from pathlib import Path
 
 import cv2
-import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
@@ -18,6 +16,7 @@ from rsd_ros.compat.rosidl_runtime_py import get_message
 from rsd_ros.conversions import InvalidInput, decode_image, image_size
 from rsd_ros.mcap_file import McapFile, recorder_profile
 from rsd_ros.parameters import Parameter, declare, read
+from rsd_ros.program import run_node
 
 PARAMETERS = (
     Parameter("output", "drive.mcap", "file to write; it is replaced"),
@@ -120,22 +119,15 @@ class RecorderNode(Node):
 
     def destroy_node(self) -> None:
         """Close the file, then the node."""
-        self._file.close()
-        super().destroy_node()
+        try:
+            self._file.close()
+        finally:
+            super().destroy_node()
 
 
 def main(args: list[str] | None = None) -> int:
     """Record until told to end."""
-    rclpy.init(args=args)
-    node = RecorderNode()
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_node(RecorderNode, args)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from rsd_model.contracts import VehicleControl
@@ -29,6 +28,7 @@ from rsd_ros.conversions import NANOSECONDS, InvalidInput, ns_to_stamp, stamp_to
 from rsd_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from rsd_ros.parameters import declare, read
 from rsd_ros.peer_check import PeerCheck
+from rsd_ros.program import CANNOT_START, ignore_signals, ros_program
 from rsd_ros.world_parameters import WORLD_PARAMETERS
 from rsd_ros.world_publishers import WorldPublishers
 from rsd_world.render.renderer import Renderer
@@ -36,9 +36,9 @@ from rsd_world.world import Episode, World
 
 START = NANOSECONDS  # ROS time of the first tick: zero would mean that no clock has come yet
 STAMP_TOLERANCE = 1_000_000  # ns between a command and its tick, the leaderboard's
-RCLError = rclpy_implementation.RCLError
 REPORT_EVERY = 10  # ticks
 WAIT_SLICE = 0.1  # s
+AUDIENCE_TIMEOUT = 5.0  # s from the driver's coming; a listener whose quality of service does not fit never connects
 EXIT_NO_WORLD = 4
 
 
@@ -58,14 +58,14 @@ class WorldNode(Node):
         size = (settings.image_width, settings.image_height)
         file = Path(settings.rig_file) if settings.rig_file else config_path("carla/bench2drive_rig.json")
         rig = load_rig(file, size if all(size) else None)
-        self.world = World(episode)
-        self.renderer = Renderer(self.world.town, rig)
+        # The topics come before the world, which takes seconds: whoever listens has found them by the first tick.
         self.topics = WorldPublishers(self, rig, settings.role_name, settings.fixed_delta_seconds)
         self._control_topic = f"/carla/{settings.role_name}/vehicle_control_cmd"
         self.create_subscription(CarlaEgoVehicleControl, self._control_topic, self._on_control, qos.CONTROL)
+        self.world = World(episode)
+        self.renderer = Renderer(self.world.town, rig)
         self._answered = threading.Condition()
         self._control, self._control_stamp = VehicleControl(brake=1.0), -1
-        self._stopped = False
         self.timeouts = 0
         self.milliseconds: dict[str, float] = {}  # of the last tick, by stage
         self.create_timer(1.0, self.diagnostics.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -86,12 +86,6 @@ class WorldNode(Node):
             self._control, self._control_stamp = control, stamp or self._now
             self._answered.notify_all()
 
-    def stop(self) -> None:
-        """End the drive after this tick."""
-        with self._answered:
-            self._stopped = True
-            self._answered.notify_all()
-
     # --- main thread ----------------------------------------------------------------
 
     @property
@@ -102,7 +96,7 @@ class WorldNode(Node):
     @property
     def _over(self) -> bool:
         limit = self.settings.max_seconds
-        return self._stopped or self.world.done or (limit > 0.0 and self.world.time >= limit)
+        return self.world.done or (limit > 0.0 and self.world.time >= limit)
 
     def drive(self) -> None:
         """Run the episode to its end."""
@@ -114,8 +108,7 @@ class WorldNode(Node):
             if self.settings.realtime_factor > 0.0:
                 due = begin + self.world.time / self.settings.realtime_factor
                 time.sleep(max(due - time.monotonic(), 0.0))
-        if not self._stopped:
-            self._finish(time.monotonic() - begin)
+        self._finish(time.monotonic() - begin)
 
     def _tick(self) -> None:
         started = time.perf_counter()
@@ -144,7 +137,7 @@ class WorldNode(Node):
         """The command of this tick, or the last one where none comes in time."""
         with self._answered:
             came = self._answered.wait_for(
-                lambda: self._stopped or self._control_stamp >= self._now - STAMP_TOLERANCE,
+                lambda: self._control_stamp >= self._now - STAMP_TOLERANCE,
                 timeout=self.settings.control_timeout,
             )
             control = self._control
@@ -162,25 +155,30 @@ class WorldNode(Node):
 
     def _wait_for_driver(self) -> None:
         """Wait until the driver listens to all cameras and somebody sends commands."""
-        driver, until = self.settings.driver_node, time.monotonic() + self.settings.driver_timeout
+        driver = self.settings.driver_node
         if not driver:
             return
-        while not self._stopped and time.monotonic() < until:
-            if self._listens(driver) and self.count_publishers(self._control_topic):
-                return
-            time.sleep(WAIT_SLICE)
-        if not self._stopped:
+        if self._wait(lambda: self._listens(driver), self.settings.driver_timeout):
+            self._wait(self.topics.reach_all, AUDIENCE_TIMEOUT)
+        else:
             self.get_logger().warning(
                 f"{driver} did not come within {self.settings.driver_timeout:g} s: driving without it"
             )
 
+    def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if condition():
+                return True
+            time.sleep(WAIT_SLICE)
+        return False
+
     def _listens(self, driver: str) -> bool:
         for publisher in (*self.topics.images.values(), self.topics.odometry):
             peers = self.get_subscriptions_info_by_topic(publisher.topic_name)
-            names = {f"{peer.node_namespace.rstrip('/')}/{peer.node_name}" for peer in peers}
-            if driver not in names or publisher.get_subscription_count() < len(peers):
+            if driver not in {f"{peer.node_namespace.rstrip('/')}/{peer.node_name}" for peer in peers}:
                 return False
-        return True
+        return self.count_publishers(self._control_topic) > 0
 
     def _finish(self, seconds: float) -> None:
         self.topics.report(self.world)
@@ -194,43 +192,31 @@ class WorldNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Drive one episode; `EXIT_NO_WORLD` where it cannot be built."""
-    rclpy.init(args=args)
-    try:
-        node = WorldNode()
-    except (InvalidInput, ValueError, OSError, RuntimeError) as problem:
-        print(f"rsd/world: {problem}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return EXIT_NO_WORLD
-    except KeyboardInterrupt:  # building a town takes seconds
-        rclpy.try_shutdown()
-        return 0
-    over = threading.Event()
-    spinning = threading.Thread(target=_spin, args=(node, over), daemon=True)
-    spinning.start()
-    try:
-        node.drive()
-    except KeyboardInterrupt:
-        pass
-    except RCLError:
-        if rclpy.ok():  # else told to end in the middle of a tick
-            raise
-    finally:
-        over.set()
-        spinning.join(2.0)
-        node.renderer.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with ros_program(args):
+        try:
+            node = WorldNode()
+        except (*CANNOT_START, RuntimeError) as problem:
+            print(f"rsd/world: {problem}", file=sys.stderr)
+            return EXIT_NO_WORLD
+        over = threading.Event()
+        spinning = threading.Thread(target=_spin, args=(node, over), daemon=True)
+        spinning.start()
+        try:
+            node.drive()
+        finally:
+            ignore_signals()
+            over.set()
+            spinning.join(2.0)
+            node.renderer.close()
+            node.destroy_node()
     return 0
 
 
 def _spin(node: WorldNode, over: threading.Event) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    try:
-        while not over.is_set():
-            executor.spin_once(timeout_sec=0.1)
-    except ExternalShutdownException:
-        node.stop()
+    while not over.is_set():
+        executor.spin_once(timeout_sec=0.1)
     executor.shutdown()
 
 

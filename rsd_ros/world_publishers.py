@@ -43,11 +43,13 @@ class WorldPublishers:
 
     def __init__(self, node: Node, rig: CameraRig, role: str, delta: float) -> None:
         """`role` names the vehicle in topics and frames, `delta` s is the tick."""
-        self._rig, self._role, self._delta = rig, role, delta
+        self._node, self._rig, self._role, self._delta = node, rig, role, delta
+        self._made: list[Publisher] = []
         vehicle = f"/carla/{role}"
 
         def create(kind: type, topic: str, profile: Any = qos.SENSOR_OUT) -> Publisher:
-            return node.create_publisher(kind, topic, profile)
+            self._made.append(node.create_publisher(kind, topic, profile))
+            return self._made[-1]
 
         self.images = {name: create(Image, f"{vehicle}/{name}/image") for name in rig.names}
         self.infos = {name: create(CameraInfo, f"{vehicle}/{name}/camera_info") for name in rig.names}
@@ -63,6 +65,10 @@ class WorldPublishers:
         self._world_info = create(CarlaWorldInfo, "/carla/world_info", qos.LATCHED_INFO)
         self._tf = create(TFMessage, "/tf", qos.TF)
         self.events = create(String, "~/events", qos.LATCHED)
+
+    def reach_all(self) -> bool:
+        """Whether every subscription that the graph shows is connected: what is sent now, all of them get."""
+        return all(p.get_subscription_count() >= self._node.count_subscribers(p.topic_name) for p in self._made)
 
     def start(self, world: World, stamp: Time) -> None:
         """What is told once: map, vehicle, route."""

@@ -260,13 +260,17 @@ class Bench:
         assert self.drive_until(lambda: self.vehicle.plans() and self.vehicle.diagnostic()), self.explain()
         self.vehicle.forget()
 
-    def settle(self) -> None:
-        """Tick until the newest tick is answered: nothing waits in the planner any more."""
+    def settle(self) -> int:
+        """Tick until the newest tick is answered, and return its stamp: nothing waits in the planner any more."""
         for _ in range(5):
             stamp = self.vehicle.tick()
             if self.spin_until(lambda stamp=stamp: self.vehicle.was_answered(stamp), 5.0):
-                return
+                return stamp
         raise AssertionError(self.explain())
+
+    def wait_for_images(self, stamp: int) -> None:
+        """Until the planner has all images of this tick."""
+        assert self.spin_until(lambda: all(c.stamp == stamp for c in self.planner.inputs.cameras)), self.explain()
 
     def explain(self) -> str:
         """What the planner said last."""

@@ -36,6 +36,7 @@ from rsd_ros.compat.messages import (
 from rsd_ros.control_node import ControlNode
 from rsd_ros.conversions import InvalidInput, ns_to_stamp, odometry_message, stamp_to_ns
 from rsd_ros.plan_messages import stop_message
+from rsd_ros.program import EXIT_NOT_STARTED
 
 VEHICLE = "/carla/ego_vehicle"
 TICK = 100_000_000  # ns
@@ -295,6 +296,13 @@ def test_the_leaderboard_finds_its_latched_agent_status(ros_domain: int):
     with driving(ros_domain, agent_status_topic="/carla/hero/status") as d:
         assert d.until(lambda: d.car.agent_status)
         assert d.car.agent_status[0].data
+
+
+def test_a_wrong_parameter_ends_the_start_with_a_sentence(start_process):
+    process = start_process("-m", "rsd_ros.control_node", "--ros-args", "-p", "output:=steam")
+    assert process.popen.wait(120) == EXIT_NOT_STARTED
+    assert "parameter output is 'steam', expected one of: carla, ackermann, twist" in process.output()
+    assert "Traceback" not in process.output()
 
 
 def test_a_command_survives_its_message_and_a_wrong_one_is_refused():

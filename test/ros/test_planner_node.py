@@ -30,8 +30,8 @@ from rsd_ros import qos
 from rsd_ros.compat.messages import PlannedTrajectory, PlannerStatus
 from rsd_ros.conversions import decode_image, ns_to_stamp, odometry_message, stamp_to_ns
 from rsd_ros.plan_publishers import TOPICS
-from rsd_ros.planner_node import EXIT_NOT_CONFIGURED
 from rsd_ros.planner_parameters import PLANNER_PARAMETERS
+from rsd_ros.program import EXIT_NOT_STARTED
 from rsd_ros.world_messages import transform_message
 
 pytestmark = pytest.mark.timeout(300)
@@ -190,7 +190,7 @@ def test_deactivated_it_is_silent_and_unsubscribed_and_active_again_it_plans(ros
     with bench(ros_domain) as b:
         b.start()
         change = b.vehicle.create_client(ChangeState, "/rsd/planner/change_state")
-        assert change.wait_for_service(5.0)
+        assert b.spin_until(change.service_is_ready)
         for label, subscribers in (("deactivate", 0), ("activate", 1)):
             request = ChangeState.Request()
             request.transition.label = label
@@ -199,10 +199,12 @@ def test_deactivated_it_is_silent_and_unsubscribed_and_active_again_it_plans(ros
             assert done.result().success
             image = b.vehicle.image_out["CAM_FRONT"]
             assert b.spin_until(lambda n=subscribers, image=image: image.get_subscription_count() == n)
-            b.vehicle.forget()
             if subscribers == 0:
-                b.vehicle.tick()
-                assert not b.spin_until(lambda: b.vehicle.received["trajectory"], 0.5)
+                tick = b.vehicle.tick()
+                assert not b.spin_until(
+                    lambda tick=tick: any(stamp_to_ns(p.header.stamp) >= tick for p in b.vehicle.plans()), 0.5
+                )
+        b.vehicle.forget()
         assert b.drive_until(b.vehicle.plans)
 
 
@@ -217,7 +219,7 @@ def test_every_parameter_is_described_and_bounded_and_a_wrong_one_stops_the_star
         ):
             assert descriptor.floating_point_range or descriptor.integer_range
     process = start_process("-m", "rsd_ros.planner_node", "--ros-args", "-p", "sync_policy:=guess")
-    assert process.popen.wait(START_SECONDS) == EXIT_NOT_CONFIGURED
+    assert process.popen.wait(START_SECONDS) == EXIT_NOT_STARTED
     assert "sync_policy is 'guess', expected one of: deadline, approximate" in process.output()
 
 
@@ -257,7 +259,7 @@ def test_weights_that_cannot_be_used_end_the_start_with_a_sentence_and_an_exit_c
     assert spin_until([listener], lambda: listener.errors and process.popen.poll() is not None, START_SECONDS), (
         process.output()
     )
-    assert process.popen.returncode == EXIT_NOT_CONFIGURED
+    assert process.popen.returncode == EXIT_NOT_STARTED
     assert sentence in process.output()
     assert str(weights) in process.output()
     assert "Traceback" not in process.output()
@@ -270,20 +272,26 @@ def test_a_network_for_another_number_of_cameras_is_refused(ros_domain: int, sta
         "-m", "rsd_ros.planner_node", "--ros-args", "-p", "weights:=random", "-p", 'cameras:=["a", "b"]',
         "-p", 'image_topics:=["/a", "/b"]', "-p", 'camera_info_topics:=["/a_info", "/b_info"]',
     )  # fmt: skip
-    assert process.popen.wait(START_SECONDS) == EXIT_NOT_CONFIGURED
+    assert process.popen.wait(START_SECONDS) == EXIT_NOT_STARTED
     assert "cameras has 2 names, the network takes 6" in process.output()
 
 
+def test_a_topic_name_that_is_none_is_said_and_leaves_nothing_running(ros_domain: int):
+    with bench(ros_domain, odometry_topic="/odo metry") as b:
+        assert b.planner.planning is None
+        # what `main` does before it ends the process
+        assert b.spin_until(lambda: b.planner.diagnostics.publish() or b.vehicle.diagnostic("start"))
+        assert "cannot be activated: Invalid topic name" in b.vehicle.diagnostic("start").message
+        assert not any(publisher.get_subscription_count() for publisher in b.vehicle.image_out.values())
+
+
 PROBE = """
-import sys, threading, time
+import sys
+import rclpy
 from rsd_ros import planner_node
-def look():
-    time.sleep(0.2)
-    import rclpy
-    rclpy.shutdown()
 real = planner_node.PlannerNode.on_activate
 def on_activate(self, state):
-    threading.Thread(target=look).start()
+    self.create_timer(0.2, rclpy.shutdown)
     return real(self, state)
 planner_node.PlannerNode.on_activate = on_activate
 code = planner_node.main(["--ros-args", "-p", "weights:=random"])
@@ -319,8 +327,8 @@ def test_a_slow_network_does_not_hold_back_the_other_callbacks(ros_domain: int):
             b.vehicle.tick()
             assert b.spin_until(runtime.waiting.is_set)
             # While this inference runs, the watchdog goes on: it sees that no plan comes, and stops the vehicle.
-            for _ in range(100):
-                b.vehicle.tick()
+            for _ in range(20):
+                b.wait_for_images(b.vehicle.tick())
                 if b.spin_until(b.vehicle.stops, 0.2):
                     break
             assert "too slow for this machine" in b.vehicle.stops()[-1].stop_reason
