@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import math
 import os
 import platform
 import signal
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,8 @@ def drive(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], st
             watcher.watch(processes)
         except DemoError as error:
             problem = str(error)
+        except OSError as error:
+            problem = f"the drive cannot be recorded: {error}"
         except KeyboardInterrupt:
             problem = INTERRUPTED
         finally:
@@ -174,35 +178,54 @@ def say(metrics: dict[str, Any], folder: Path) -> None:
     print("\n".join(f"  {folder / name}" for name in PRODUCTS if (folder / name).exists()), flush=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the demo; returns the exit code."""
-    options = parse_arguments(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # end as with Ctrl-C: no process is left behind
-    folder = options.out / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder.mkdir(parents=True)
+def fresh_folder(out: Path) -> Path:
+    """A new folder below `out`, named after the time. Raises OSError where none can be made."""
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for name in (stamp, *(f"{stamp}_{number}" for number in range(2, 100))):
+        with suppress(FileExistsError):  # another demo that started in this second
+            (out / name).mkdir(parents=True)
+            return out / name
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out / stamp))
+
+
+def drive_and_report(options: argparse.Namespace) -> int:
+    """The whole demo; returns the exit code. Raises DemoError or OSError where it breaks."""
+    folder = fresh_folder(options.out)
     os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain_id()))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     print(f"RSD demo: {title(options)}.")
     watch = f"export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST"
     print(f"To look on with other ROS 2 tools: {watch}", flush=True)
+    seen, problem = drive(options, folder)
+    broken = problem not in ("", INTERRUPTED)
+    if problem:
+        print(f"rsd demo: {problem}", file=sys.stderr, flush=True)
     try:
-        seen, problem = drive(options, folder)
-        broken = problem not in ("", INTERRUPTED)
-        if problem:
-            print(f"rsd demo: {problem}", file=sys.stderr, flush=True)
         metrics = summarise(options, folder, seen, problem)
     except DriveLogError as error:
-        print(f"rsd demo: no report: {error}", file=sys.stderr)
+        if not problem:  # else it has been said why nothing was driven
+            print(f"rsd demo: no report: {error}", file=sys.stderr)
         return NOT_PASSED if problem == INTERRUPTED else BROKEN
+    say(metrics, folder)
+    return BROKEN if broken else PASSED if metrics["passed"] else NOT_PASSED
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    options = parse_arguments(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # end as with Ctrl-C: no process is left behind
+    try:
+        return drive_and_report(options)
     except DemoError as error:
         print(f"rsd demo: {error}", file=sys.stderr)
         return BROKEN
+    except OSError as error:
+        print(f"rsd demo: {error}; --out names another folder for the results", file=sys.stderr)
+        return BROKEN
     except KeyboardInterrupt:
-        print("rsd demo: interrupted", file=sys.stderr)
+        print(f"rsd demo: {INTERRUPTED}", file=sys.stderr)
         return NOT_PASSED
-    say(metrics, folder)
-    return BROKEN if broken else PASSED if metrics["passed"] else NOT_PASSED
 
 
 if __name__ == "__main__":

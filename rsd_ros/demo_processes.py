@@ -16,6 +16,7 @@ from types import TracebackType
 from rsd_ros.compat.transport import transport_environment
 
 PATIENCE = 10.0  # s until processes that were asked to end are killed
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TAIL = 12  # lines of a log that an error shows
 FIRST_PORT, PORTS_PER_DOMAIN = 7410, 250  # UDP port of a DDS domain's first participant
 
@@ -117,8 +118,9 @@ class DriveProcesses:
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

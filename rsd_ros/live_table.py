@@ -29,6 +29,7 @@ from rsd_ros.watcher import WatchNode
 REFRESH = 0.2  # s
 PLAIN_EVERY = 5.0  # s between lines where the output is no terminal
 LAST_REPORT = 2.0  # s to wait for what the world said last
+BACKLOG, QUIET = 20.0, 0.5  # s that the recorder may go on for, s without a message after which it has finished
 STATES = {
     PlannerStatus.STATE_OK: "[green]OK", PlannerStatus.STATE_DEGRADED: "[yellow]DEGRADED",
     PlannerStatus.STATE_STOPPING: "[red]STOPPING", PlannerStatus.STATE_ERROR: "[red]ERROR",
@@ -160,10 +161,12 @@ class DriveWatcher:
         until = time.monotonic() + LAST_REPORT
         while time.monotonic() < until and not self._watch.has_last_report:
             time.sleep(0.05)
+        self._let_recorder_finish()
         self._executor.shutdown()
         self._thread.join(10.0)
         if self._recorder is not None:
-            self._recorder.destroy_node()
+            with suppress(OSError):  # a full disk; whatever was written is read
+                self._recorder.destroy_node()
         seen = {
             "world": self._watch.world,
             "wall_seconds": self._watch.wall_seconds,
@@ -171,6 +174,13 @@ class DriveWatcher:
         }
         self._watch.destroy_node()
         return seen
+
+    def _let_recorder_finish(self) -> None:
+        """Until it has written what is still in its queues: on a busy machine it lags behind the drive."""
+        until, before = time.monotonic() + BACKLOG, -1
+        while self._recorder is not None and self._recorder.written > before and time.monotonic() < until:
+            before = self._recorder.written
+            time.sleep(QUIET)
 
 
 def plain_line(watch: WatchNode) -> str:

@@ -103,8 +103,8 @@ class McapFile:
         self._writer.add_message(self._channels[topic], self._last, data, self._last, self._sequence[topic])
 
     def close(self) -> None:
-        """Write the index; without it readers have to scan."""
-        self._write_early()
-        self._writer.add_metadata("rosbag2", {"serialized_metadata": _BAG})
-        self._writer.finish()
-        self._file.close()
+        """Write the index; without it readers have to scan. Raises OSError where the disk is full."""
+        with self._file:
+            self._write_early()
+            self._writer.add_metadata("rosbag2", {"serialized_metadata": _BAG})
+            self._writer.finish()

@@ -12,12 +12,13 @@ from drive_samples import PLANNER, SECOND, closing_event, tick, trajectory
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
 
-from rsd_ros import demo_processes, qos
+from rsd_ros import demo, demo_processes, qos
 from rsd_ros.compat.messages import CameraStatus
 from rsd_ros.conversions import ns_to_stamp
-from rsd_ros.demo import _finite, judge, parse_arguments, world_parameters
+from rsd_ros.demo import _finite, fresh_folder, judge, parse_arguments, world_parameters
 from rsd_ros.demo_processes import FIRST_PORT, PORTS_PER_DOMAIN, DriveProcesses, ProcessDied, ros_arguments
 from rsd_ros.live_table import plain_line, rows, table_of
+from rsd_ros.mcap_file import McapFile
 from rsd_ros.watcher import WatchNode
 
 COLLISION = {"kind": "collisions_vehicle", "time": 3.0, "detail": "hit a car"}
@@ -76,6 +77,28 @@ def test_a_domain_in_use_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("", FIRST_PORT + 97 * PORTS_PER_DOMAIN))
         assert demo_processes.free_domain_id() == 98
+
+
+def test_two_demos_of_one_second_get_a_folder_each(tmp_path: Path) -> None:
+    folders = {fresh_folder(tmp_path / "out") for _ in range(3)}
+    assert len(folders) == 3
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(demo.signal, "signal", lambda number, handler: None)
+    (tmp_path / "out").write_text("a file")
+    assert demo.main(["--out", str(tmp_path / "out")]) == demo.BROKEN
+    assert f"{tmp_path / 'out'}" in capsys.readouterr().err
+
+
+def test_on_a_full_disk_a_recording_is_closed_with_an_error() -> None:
+    file = McapFile(Path("/dev/full"))
+    with pytest.raises(OSError, match="No space left"):
+        file.close()
+    file._file.close()  # it is: nothing is left to be flushed
 
 
 @pytest.fixture
