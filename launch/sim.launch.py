@@ -1,8 +1,7 @@
 """The embedded world, driven by the planner: ros2 launch rsd sim.launch.py town:=birch route:=3 rviz:=true"""
 
 from launch.action import Action
-from launch.actions import OpaqueFunction, RegisterEventHandler, Shutdown
-from launch.event_handlers import OnProcessExit
+from launch.actions import OpaqueFunction
 
 from launch import LaunchContext, LaunchDescription
 from rsd_ros.launch_parts import DRIVER_ARGUMENTS, declare, driver_nodes, node, text, transport_settings
@@ -23,9 +22,8 @@ NUMBERS = {"route": int, "seed": int, "image_width": int, "image_height": int, "
 def nodes(context: LaunchContext) -> list[Action]:
     """World, planner and control; the launch ends with the drive."""
     values = {name: NUMBERS.get(name, str)(text(context, name)) for name in WORLD_ARGUMENTS}
-    world = node("world", [{**values, "role_name": text(context, "role_name")}])
-    over = RegisterEventHandler(OnProcessExit(target_action=world, on_exit=[Shutdown(reason="the drive is over")]))
-    return [world, over, *driver_nodes(context, "sim.yaml")]
+    world = node("world", [{**values, "role_name": text(context, "role_name")}], required=True)
+    return [world, *driver_nodes(context, "sim.yaml")]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -58,14 +58,14 @@ def driver_nodes(
     else:
         control |= {"odometry_topic": f"/carla/{role}/odometry"}
     return [
-        node("planner", [file, planner]),
+        node("planner", [file, planner], required=True),
         node("control", [file, control]),
         rviz(),
     ]
 
 
-def node(name: str, parameters: list) -> Node:
-    """One of our nodes, named and placed as it names itself."""
+def node(name: str, parameters: list, required: bool = False) -> Node:
+    """One of our nodes, named and placed as it names itself; the end of a `required` one ends the launch."""
     return Node(
         package="rsd",
         executable=f"{name}_node",
@@ -73,6 +73,7 @@ def node(name: str, parameters: list) -> Node:
         namespace="/rsd",
         output="screen",
         parameters=parameters,
+        on_exit=Shutdown(reason=f"{name} has ended") if required else None,
     )
 
 

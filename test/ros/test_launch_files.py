@@ -1,4 +1,4 @@
-"""The launch files against stand-ins for `launch`, which does not come with the ROS wheels: they name what exists."""
+"""The launch files name what exists: against stand-ins for `launch`, which the ROS wheels lack, and the real one."""
 
 from __future__ import annotations
 
@@ -48,12 +48,11 @@ def launch_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
         "launch": ["LaunchContext", "LaunchDescription"],
         "launch.action": ["Action"],
         "launch.actions": [
-            "DeclareLaunchArgument", "SetEnvironmentVariable", "OpaqueFunction", "RegisterEventHandler", "Shutdown",
-            "IncludeLaunchDescription", "ExecuteProcess",
+            "DeclareLaunchArgument", "SetEnvironmentVariable", "OpaqueFunction", "Shutdown", "IncludeLaunchDescription",
+            "ExecuteProcess",
         ],
         "launch.conditions": ["IfCondition"],
         "launch.substitutions": ["LaunchConfiguration"],
-        "launch.event_handlers": ["OnProcessExit"],
         "launch.launch_description_sources": ["PythonLaunchDescriptionSource"],
         "launch_ros": [],
         "launch_ros.actions": ["Node"],
@@ -138,6 +137,22 @@ def test_replay_plays_the_bag_on_its_own_time_and_drives_nothing():
     assert command[:4] == ["ros2", "bag", "play", "drive.mcap"]
     assert "--clock" in command
     assert "--loop" in command
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_real_launch_makes_command_lines_of_it(name: str, monkeypatch: pytest.MonkeyPatch):
+    actions = pytest.importorskip("launch_ros.actions", reason="launch comes with a ROS installation alone")
+    from launch import LaunchContext
+
+    monkeypatch.delitem(sys.modules, "rsd_ros.launch_parts", raising=False)
+    context = LaunchContext()
+    context.launch_configurations["bag"] = "drive.mcap"
+    entities = load(name).generate_launch_description().entities
+    started = [action for entity in entities for action in entity.execute(context) or []]
+    nodes = [action for action in started if isinstance(action, actions.Node) and action.node_package == "rsd"]
+    for node in nodes:
+        node._perform_substitutions(context)
+    assert {"/rsd/planner"} <= {node.node_name for node in nodes} <= {"/rsd/planner", "/rsd/control", "/rsd/world"}
 
 
 def test_the_rviz_view_shows_what_the_planner_publishes():
