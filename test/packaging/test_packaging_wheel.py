@@ -18,7 +18,7 @@ def wheel(tmp_path_factory) -> Path:
     copy = tmp_path_factory.mktemp("source") / "rsd"
     shutil.copytree(ROOT, copy, ignore=IGNORED)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "dist", "."]
-    subprocess.run(command, cwd=copy, check=True, timeout=120)
+    subprocess.run(command, cwd=copy, check=True, timeout=250)
     (built,) = (copy / "dist").glob("rsd_drive-*.whl")
     return built
 
@@ -27,8 +27,9 @@ def wheel(tmp_path_factory) -> Path:
 def installed(wheel, tmp_path_factory) -> Path:
     """The prefix that the wheel was installed into."""
     prefix = tmp_path_factory.mktemp("prefix")
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--prefix", str(prefix), str(wheel)]
-    subprocess.run(command, check=True, timeout=120)
+    # Without --ignore-installed pip would first uninstall the tree from the environment that runs this test.
+    options = ["-q", "--no-deps", "--ignore-installed", "--prefix", str(prefix)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(wheel)], check=True, timeout=250)
     return prefix
 
 
