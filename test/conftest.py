@@ -19,7 +19,7 @@ from hypothesis import settings
 
 DOMAINS = range(1, 102)  # above 101, DDS's ports fall into the range that the kernel hands out to others
 SHARED_MEMORY = Path("/dev/shm")
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
 
 # The same examples in every run; `--hypothesis-profile=explore` looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -52,12 +52,12 @@ def ros_context(ros_domain: int) -> Iterator[object]:
 
 @pytest.fixture
 def spin_until(ros_context: object) -> Iterator[Callable]:
-    """`spin_until(nodes, condition, seconds=10)` spins the nodes until `condition()` holds; returns whether it did."""
+    """`spin_until(nodes, condition, seconds=30)` spins the nodes until `condition()` holds; returns whether it did."""
     from rclpy.executors import SingleThreadedExecutor
 
     executor = SingleThreadedExecutor(context=ros_context)
 
-    def spin(nodes: list, condition: Callable[[], object], seconds: float = 10.0) -> bool:
+    def spin(nodes: list, condition: Callable[[], object], seconds: float = 30.0) -> bool:
         for node in nodes:
             executor.add_node(node)
         deadline = time.monotonic() + seconds

@@ -20,10 +20,12 @@ def world(case: str) -> int:
     """Send ticks once the demo listens, then the closing report."""
     import rclpy
     from drive_samples import LATCHED, PLANNER, SECOND, VEHICLE, closing_event, route, tick
+    from rclpy.duration import Duration
     from rosgraph_msgs.msg import Clock
     from sensor_msgs.msg import CompressedImage
 
     from rsd_ros.conversions import decode_image, image_message, ns_to_stamp
+    from rsd_ros.drive_log import EVENTS, ODOMETRY
     from rsd_ros.mcap_file import recorder_profile
 
     rclpy.init()
@@ -39,12 +41,14 @@ def world(case: str) -> int:
         if publish:
             publishers[topic].publish(message)
 
-    first = {"/clock": Clock(clock=ns_to_stamp(SECOND)), **tick(SECOND)}
+    first = {"/clock": Clock(clock=ns_to_stamp(SECOND)), EVENTS: closing_event(), **tick(SECOND)}
     for topic, message in first.items():
         send(topic, message, publish=False)
     send(f"{VEHICLE}/waypoints", route())
-    listened = publishers if os.environ[RECORDS] else ("/clock", f"{PLANNER}/trajectory", f"{PLANNER}/status")
-    while not all(publishers[topic].get_subscription_count() for topic in listened):
+    recorders = 1 if os.environ[RECORDS] else 0
+    seen_in_the_table = ("trajectory", "status", "objects", "risk", "markers")
+    watched = {"/clock", EVENTS, ODOMETRY, *(f"{PLANNER}/{name}" for name in seen_in_the_table)}
+    while not all(p.get_subscription_count() >= recorders + (topic in watched) for topic, p in publishers.items()):
         time.sleep(0.05)
     for number in range(10**6 if case in ("interrupted", "planner dies") else TICKS):
         stamp = SECOND + number * SECOND // 10
@@ -54,8 +58,9 @@ def world(case: str) -> int:
                 send(topic, message)
         time.sleep(0.05)
     collision = {"kind": "collisions_vehicle", "time": 0.5, "detail": "hit a car"}
-    send("/rsd/world/events", closing_event(infractions=[collision] if case == "collides" else []))
-    time.sleep(1.0)  # on its way
+    send(EVENTS, closing_event(infractions=[collision] if case == "collides" else []))
+    for publisher in publishers.values():
+        publisher.wait_for_all_acked(Duration(seconds=20.0))
     return 0
 
 

@@ -78,7 +78,7 @@ def test_what_the_user_has_set_is_kept(variable, monkeypatch):
 
 def test_a_node_opens_the_segment_of_our_profile(variable, start_process, spin_until):
     process = start_process("-c", NODE)
-    assert spin_until([], lambda: "ready" in process.output(), seconds=30)
+    assert spin_until([], lambda: "ready" in process.output(), seconds=120)
     process.note_shared_memory()
     segments = [path for path in process.shared_memory if "port" not in path.name and not path.name.endswith("_el")]
     assert max(path.stat().st_size for path in segments) >= transport.segment_size(config_path("fastdds.xml"))

@@ -28,7 +28,7 @@ except KeyboardInterrupt:
 
 def named_mismatches(node, topic, spin_until):
     """What is found once the peer's name is known."""
-    spin_until([node], lambda: "/peer" in " ".join(type_mismatches(node, [topic])), seconds=20)
+    spin_until([node], lambda: "/peer" in " ".join(type_mismatches(node, [topic])), seconds=120)
     return type_mismatches(node, [topic])
 
 

@@ -27,7 +27,7 @@ def camera(status: PlannerStatus, name: str):
 
 
 def test_one_camera_stops_and_planning_goes_on_with_it_marked(ros_domain: int):
-    with bench(ros_domain, sync_deadline=1.0) as b:
+    with bench(ros_domain, sync_deadline=2.0) as b:
         b.start()
         b.vehicle.muted = {"CAM_BACK"}
         assert b.drive_until(lambda: len(b.vehicle.plans()) >= 8)
@@ -56,9 +56,11 @@ def test_one_camera_stops_and_planning_goes_on_with_it_marked(ros_domain: int):
 def test_all_cameras_stop_and_within_half_a_second_the_vehicle_is_brought_to_a_stop_until_they_return(ros_domain: int):
     with bench(ros_domain) as b:
         b.start()
-        last_image = b.vehicle.tick()
+        last_image = b.settle()
         b.vehicle.muted = set(b.vehicle.cameras)
-        assert b.drive_until(b.vehicle.stops, seconds=0.04)
+        for _ in range(12):
+            b.vehicle.tick(0.04)
+        assert b.drive_until(b.vehicle.stops, seconds=0.0)  # simulation time stands still, 0.48 s after the last image
         stop = b.vehicle.stops()[0]
         assert stamp_to_ns(stop.header.stamp) - last_image <= 0.5 * SECOND
         assert "no images from CAM_FRONT, " in stop.stop_reason
@@ -67,16 +69,14 @@ def test_all_cameras_stop_and_within_half_a_second_the_vehicle_is_brought_to_a_s
         assert length_of(stop) == pytest.approx(8.0, abs=0.1)
         assert max(abs(p.position.y) for p in stop.poses) < 0.01
         assert b.spin_until(lambda: b.vehicle.level() == DiagnosticStatus.ERROR)
-        assert b.vehicle.status().state == PlannerStatus.STATE_STOPPING
+        assert b.spin_until(lambda: b.vehicle.status().state == PlannerStatus.STATE_STOPPING)
         b.vehicle.speed = 0.0
-        count = len(b.vehicle.stops())
-        assert b.drive_until(lambda: len(b.vehicle.stops()) >= count + 3)
-        assert length_of(b.vehicle.stops()[-1]) == 0.0
+        assert b.drive_until(lambda: length_of(b.vehicle.stops()[-1]) == 0.0)
 
         b.vehicle.muted = set()
         b.vehicle.forget()
         assert b.drive_until(lambda: b.vehicle.plans() and b.vehicle.level() == DiagnosticStatus.OK)
-        assert all(c.valid for c in b.vehicle.status().cameras)
+        assert b.drive_until(lambda: all(c.valid for c in b.vehicle.status().cameras))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_an_image_of_another_size_or_encoding_counts_as_a_missing_camera(
 
 
 def test_too_few_usable_cameras_stop_the_vehicle(ros_domain: int):
-    with bench(ros_domain, min_valid_cameras=5, sync_deadline=1.0) as b:
+    with bench(ros_domain, min_valid_cameras=5, sync_deadline=2.0) as b:
         b.start()
         b.vehicle.muted = {"CAM_BACK", "CAM_BACK_LEFT"}
         assert b.drive_until(b.vehicle.stops)
@@ -194,9 +194,10 @@ def test_the_end_of_the_route_is_a_stop_without_an_error(ros_domain: int):
         b.vehicle.speed = 4.0
         b.vehicle.send_mounts()
         b.vehicle.send_route(length=14.0)
-        assert b.drive_until(b.vehicle.stops), b.explain()
-        assert "route ends here" in b.vehicle.stops()[-1].stop_reason
-        assert b.vehicle.level() == DiagnosticStatus.OK
+        assert b.drive_until(lambda: any("route ends here" in stop.stop_reason for stop in b.vehicle.stops())), (
+            b.explain()
+        )
+        assert b.spin_until(lambda: b.vehicle.level() == DiagnosticStatus.OK), b.explain()
         # On the way there no plan reached past the end.
         for plan in b.vehicle.plans():
             passed = (stamp_to_ns(plan.header.stamp) - stamp_to_ns(b.vehicle.plans()[0].header.stamp)) / SECOND
@@ -212,8 +213,8 @@ def test_without_a_route_nothing_is_planned_unless_told_so(ros_domain: int):
     with bench(ros_domain, require_route=False) as b:
         b.connect()
         b.vehicle.send_mounts()
-        assert b.drive_until(lambda: b.vehicle.plans() and b.vehicle.received["status"])
-        assert any("no route" in text for text in b.vehicle.status().messages)
+        assert b.drive_until(b.vehicle.plans)
+        assert b.drive_until(lambda: any("no route" in text for text in b.vehicle.status().messages))
 
 
 def test_images_of_another_clock_are_refused_with_the_remedy(ros_domain: int):
@@ -241,8 +242,7 @@ def test_while_the_network_is_slow_the_newest_images_win_and_the_dropped_are_cou
             assert b.spin_until(runtime.waiting.is_set)
             complete, superseded = len(runtime.frames), counters.superseded
             last = [b.vehicle.tick() for _ in range(3)][-1]
-            newest = b.planner.planning.inputs.cameras
-            assert b.spin_until(lambda: all(camera.stamp == last for camera in newest))
+            b.wait_for_images(last)
         assert b.spin_until(lambda: b.vehicle.was_answered(last))
         assert runtime.frames[-1].stamp == pytest.approx(last / SECOND)
         assert len(runtime.frames) == complete + 1

@@ -91,7 +91,7 @@ def test_three_processes_over_dds_drive_as_one_process_does(ros_context, start_p
         "-p", "driver_timeout:=400.0",
     )  # fmt: skip
     assert spin_until([watcher], lambda: world.popen.poll() is not None, 500)
-    spin_until([watcher], lambda: len(watcher.status) >= TICKS, 5)
+    spin_until([watcher], lambda: min(len(watcher.status), len(watcher.odometry), len(watcher.commands)) >= TICKS, 30)
     outputs = "\n".join(process.output() for process in (planner, control, world))
     assert world.popen.returncode == 0, outputs
     assert "Traceback" not in outputs
