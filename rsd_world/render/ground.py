@@ -133,11 +133,37 @@ def _gutters(town: Town) -> list[Mesh]:
     return strips
 
 
+def _divided(triangles: np.ndarray) -> np.ndarray:
+    """Triangles (T, 3, 3) m halved at their longest edges, which neighbours share, until none exceeds SEGMENT."""
+    while True:
+        edges = np.linalg.norm((np.roll(triangles, -1, axis=1) - triangles)[..., :2], axis=-1)
+        large = edges.max(axis=1) > SEGMENT
+        if not large.any():
+            return triangles
+        parts, k = triangles[large], edges[large].argmax(axis=1)
+        rows = np.arange(len(parts))
+        a, b, c = (parts[rows, (k + i) % 3] for i in range(3))
+        middle = 0.5 * (a + b)
+        halves = [np.stack([a, middle, c], axis=1), np.stack([middle, b, c], axis=1)]
+        triangles = np.concatenate([triangles[~large], *halves])
+
+
+def _surface(town: Town) -> Mesh:
+    """All asphalt of the town, a little below its lanes."""
+    position = _divided(town.road_triangles).reshape(-1, 3)
+    road = np.concatenate([lane.points for lane in town.lanes.lanes])
+    position[:, 2] = road[cKDTree(road[:, :2]).query(position[:, :2])[1], 2] - 0.03
+    n = len(position)
+    up, color = np.tile([0.0, 0.0, 1.0], (n, 1)), np.tile(ASPHALT, (n, 1))
+    return Mesh(position, up, color, np.zeros((n, 4)), np.arange(n).reshape(-1, 3))
+
+
 def road_mesh(town: Town) -> Mesh:
     """Asphalt with lane markings."""
     every = town.lanes.lanes
     lanes = [_lane_mesh(lane, _reference(every, lane)) for lane in every]
-    return merge([*_junction_fills(town), *_gutters(town), *lanes])
+    below = [_surface(town)] if town.wide_asphalt else [*_junction_fills(town), *_gutters(town)]
+    return merge([*below, *lanes])
 
 
 def _across(lane: Lane, back: float, length: float) -> np.ndarray:

@@ -47,5 +47,6 @@ def import_town(path: str | Path, seed: int = 0, style: str = "brick", sidewalk_
         props=place_props(surface, buildings, crossings, STYLES[style], rng),
         parking=place_parking(roads.strips, roads.graph, surface.fast_roads),
         road_triangles=road_triangles(surface),
+        wide_asphalt=True,
         style=style,
     )

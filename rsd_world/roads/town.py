@@ -86,4 +86,6 @@ class Town:
     parking: tuple[ParkingSpot, ...]
     # (T, 3, 3) m, map: all asphalt (lanes, parking, junctions), counter-clockwise seen from above
     road_triangles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3, 3)))
+    # road_triangles are drawn: lanes and what is derived from them leave asphalt out (shoulders, medians)
+    wide_asphalt: bool = False
     style: str = "brick"  # look of the buildings, name among `rsd_world.roads.scenery.STYLES`

@@ -36,6 +36,7 @@ def save_town(town: Town, path: str | Path) -> None:
         "town_name": np.array(town.name),
         "town_style": np.array(town.style),
         "road_triangles": town.road_triangles,
+        "wide_asphalt": np.array(town.wide_asphalt),
     }
     for attribute, (prefix, kind) in _FURNITURE.items():
         arrays |= _pack(prefix, kind, getattr(town, attribute))
@@ -56,6 +57,7 @@ def read_town(path: str | Path) -> Town:
         name=str(field(arrays, "town_name", source)),
         lanes=graph,
         style=str(field(arrays, "town_style", source)),
+        wide_asphalt=bool(arrays.get("wide_asphalt", False)),
         **parts,
     )
 

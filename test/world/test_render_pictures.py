@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from render_town import actor, busy_street, small_town, snapshot
@@ -125,6 +127,21 @@ def test_the_ego_is_drawn_only_when_asked(gl):
         with Renderer(small_town(), chase, draw_ego=shown) as renderer:
             pictures.append(renderer.render(snapshot()).rgb[0].astype(int))
     assert (np.abs(pictures[0] - pictures[1]).max(axis=-1) > 30).sum() > 200
+
+
+def test_asphalt_beside_the_lanes_of_an_imported_town_is_no_grass(gl):
+    from rsd_world.render.renderer import Renderer
+
+    town = small_town()
+    corners = np.array([[-100.0, -70.0, 0.0], [-20.0, -70.0, 0.0], [-20.0, 0.0, 0.0], [-100.0, 0.0, 0.0]])
+    wide = replace(town, wide_asphalt=True, road_triangles=corners[[[0, 1, 2], [0, 2, 3]]])
+    greenness = []
+    for drawn in (town, wide):
+        with Renderer(drawn, bench2drive_rig(160, 96)) as renderer:
+            below = renderer.render(snapshot(x=-70.0, y=-50.0)).rgb[0, -20:].astype(int)
+        greenness.append(float((below[..., 1] - below[..., 0]).mean()))
+    assert greenness[0] > 15.0
+    assert abs(greenness[1]) < 5.0
 
 
 def test_a_lens_off_centre_keeps_its_principal_point():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -230,9 +231,11 @@ def test_all_lanes_lie_on_the_asphalt(town: Town) -> None:
 
 @BOTH
 def test_a_town_is_the_same_after_saving_and_loading(town: Town, tmp_path: Path) -> None:
-    save_town(town, tmp_path / "town.npz")
+    save_town(replace(town, wide_asphalt=True), tmp_path / "town.npz")
     loaded = read_town(tmp_path / "town.npz")
     assert loaded.name == town.name
+    assert loaded.wide_asphalt
+    assert not town.wide_asphalt
     for name in (
         "lights",
         "stop_signs",
