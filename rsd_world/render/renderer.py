@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -115,6 +117,7 @@ class Renderer:
         for states in (core.RenderState, core.TransformState):  # their caches keep this scene's textures alive
             states.clear_cache()
             states.garbage_collect()
+        _give_memory_back()
 
     def __enter__(self) -> Renderer:
         return self
@@ -123,6 +126,12 @@ class Renderer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _give_memory_back() -> None:
+    """Nothing of a closed scene is held, but its freed blocks lie scattered: glibc keeps their pages unless told."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def look_rows(look: Look) -> list[tuple]:
