@@ -15,6 +15,8 @@ MEETING = 75.0  # m beyond the works, where an oncoming car starts
 GATE = 20.0  # m beyond the works, where oncoming drivers let the ego go first
 WAITED = 6.0  # s that the ego stands before the works, until they do
 STANDING = 0.5  # m/s
+BACK_IN_LANE = 1.0  # m beside the route
+RETURN = 30.0  # m beyond the works, by which the ego must be back
 
 
 class ConstructionObstacle(Scenario):
@@ -71,8 +73,9 @@ class ConstructionObstacle(Scenario):
             stage.traffic.gates.clear()
 
     def is_over(self, stage: Stage) -> bool:
-        """The ego is past the works."""
-        return stage.tracker.s > self.trigger_s + LENGTH + 12.0
+        """The ego is past the works and back in its lane, or has had the way to get there."""
+        beyond = stage.tracker.s - self.trigger_s - LENGTH
+        return beyond > 12.0 and (abs(stage.tracker.lateral) < BACK_IN_LANE or beyond > RETURN)
 
     def finish(self, stage: Stage) -> None:
         """The oncoming car drives on as traffic."""
