@@ -39,6 +39,7 @@ RED_BRAKING = 7.0  # m/s^2, and at red
 SIGN_ZONE = 3.2  # m before its line in which a stop counts
 WALKER_BRAKING = 4.0  # m/s^2 with which the ego could still stop for a walker that steps out
 PASSING_DIFFERENCE = 3.5  # m/s faster than a vehicle on the next lane
+PATIENCE = 15.0  # s of standing, after which narrower gaps between crossing vehicles will do
 SIREN_SPEED = 5.0  # m/s while an emergency vehicle comes from behind
 PLAN_TIMES = PLAN_STEP_SECONDS * np.arange(1, PLAN_STEPS + 1)
 
@@ -66,6 +67,7 @@ class Expert:
         self._stopped_at: set[float] = set()  # arc lengths of stop lines
         self._parameters = EgoParameters()
         self._s = 0.0
+        self._moved_at = world.time  # s
 
     def plan(self) -> ExpertPlan:
         """The plan from the world's present state."""
@@ -83,7 +85,8 @@ class Expert:
         limits = speed_limits(path, self._road_limit(path), self._caps(path, lateral, predictions))
         reach = self._reference.end - self._s + self._half_length + BEYOND_END
         occupied = occupancies(path, predictions, self._half_width, reach)
-        planner = SpeedPlanner(path, limits, self._half_length)
+        self._moved_at = world.time if speed > 0.5 or world.time < self._moved_at else self._moved_at
+        planner = SpeedPlanner(path, limits, self._half_length, world.time - self._moved_at < PATIENCE)
         speeds = planner.plan(speed, occupied, self._holds(speed, lateral), self._junction())
         return self._answer(ego, path, speeds, lateral)
 

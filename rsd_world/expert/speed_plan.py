@@ -59,12 +59,12 @@ def speed_limits(path: DrivenPath, limit: np.ndarray, caps: Sequence[tuple[float
 
 
 class SpeedPlanner:
-    """Plans along one path; `half_length` m of the ego."""
+    """Plans along one path; `half_length` m of the ego. `patient`: it asks for the wider gaps."""
 
-    def __init__(self, path: DrivenPath, limits: np.ndarray, half_length: float) -> None:
+    def __init__(self, path: DrivenPath, limits: np.ndarray, half_length: float, patient: bool = True) -> None:
         self._limits = limits.tolist()
         self._half = half_length
-        self._end = path.length
+        self._patient = patient
 
     def plan(
         self, speed: float, occupied: Sequence[Occupancy], holds: Sequence[Hold], junction: JunctionSpan
@@ -165,7 +165,7 @@ class SpeedPlanner:
     def _margin(self, plan: SpeedPlan, occupancy: Occupancy) -> float:
         if occupancy.prediction.soft:
             return SOFT_TIME_MARGIN
-        if occupancy.angle < 0.8:
+        if occupancy.angle < 0.8 or not self._patient:
             return TIME_MARGIN
         room = float(occupancy.low.min()) - self._half - 0.5
         return CAREFUL_MARGIN if plan.speed[0] ** 2 < 2.0 * COMFORT_BRAKING * room else TIME_MARGIN

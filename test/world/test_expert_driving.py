@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rsd_world.actors.boxes import box_corners_2d, boxes_overlap
 from rsd_world.expert.expert import Expert
+from rsd_world.expert.prediction import predict_actors
 from rsd_world.state import ActorKind, LightState
 
 WALKER = (0.45, 0.55, 1.75)
@@ -245,6 +246,16 @@ def test_it_moves_right_and_slows_down_for_an_emergency_vehicle_behind(open_road
     assert laterals.min() < -0.3
     assert speeds[-1] < 6.5
     assert "making room for an emergency vehicle" in reasons
+
+
+def test_brake_lights_mean_a_stop_ahead_in_the_lane_but_not_across_it(open_road):
+    stage, s = open_road
+    stage.add_actor(ActorKind.CAR, s + 25.0, 0.0, along=6.0, braking=True)
+    stage.add_actor(ActorKind.CAR, s + 30.0, 20.0, aside=-6.0, turn=-np.pi / 2, braking=True)
+    ahead, across = predict_actors(stage)
+    travelled = [float(np.linalg.norm(p.positions[-1] - p.positions[0])) for p in (ahead, across)]
+    assert travelled[0] == pytest.approx(6.0**2 / 4.0, abs=0.1)
+    assert travelled[1] > 20.0
 
 
 def two_lane_stage():
