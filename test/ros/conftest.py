@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,25 @@ from rsd_ros.compat.transport import transport_environment
 sys.path.insert(0, str(Path(__file__).parent))
 # Fast DDS reads its profile when this process first opens a graph: from then on images fit into shared memory.
 os.environ.update(transport_environment())
+
+
+@pytest.fixture
+def left_running(ros_domain: int) -> Callable[[str], list[str]]:
+    """`left_running(word)`: command lines that hold this word, of what still runs in the test's ROS domain."""
+
+    def find(word: str) -> list[str]:
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                settings = (process / "environ").read_bytes().split(b"\0")
+            except OSError:  # ended meanwhile, or another user's
+                continue
+            if word in command and f"ROS_DOMAIN_ID={ros_domain}".encode() in settings:
+                found.append(command)
+        return found
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -16,22 +16,8 @@ PATIENCE = 500.0  # s; a crowded machine may be slow
 PRODUCTS = {"drive.mcap", "drive.mp4", "report.html", "metrics.json", "logs"}
 
 
-def left_running(domain: int) -> list[str]:
-    """Command lines of the demo's processes in this ROS domain."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            settings = (process / "environ").read_bytes().split(b"\0")
-        except OSError:  # ended meanwhile, or another user's
-            continue
-        if "demo_stand_in" in command and f"ROS_DOMAIN_ID={domain}".encode() in settings:
-            found.append(command)
-    return found
-
-
 @pytest.fixture
-def run_demo(start_process: Callable, ros_domain: int, tmp_path: Path) -> Callable:
+def run_demo(start_process: Callable, left_running: Callable, tmp_path: Path) -> Callable:
     """`run_demo(case, options, interrupt_at=text)` -> (exit code, output, folder of the products)."""
 
     def run(case: str, *options: str, interrupt_at: str = "") -> tuple[int, str, Path]:
@@ -47,7 +33,7 @@ def run_demo(start_process: Callable, ros_domain: int, tmp_path: Path) -> Callab
             demo.popen.send_signal(signal.SIGINT)
         code = demo.popen.wait(PATIENCE)
         assert "Traceback" not in demo.output()
-        assert left_running(ros_domain) == []
+        assert left_running("demo_stand_in") == []
         (folder,) = out.iterdir()
         return code, demo.output(), folder
 
