@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rsd_ros.demo_processes import DemoError, DriveProcesses, free_domain_id
-from rsd_ros.drive_log import DriveLog, DriveLogError, outcome_words, read_drive
+from rsd_ros.drive_log import DriveLog, DriveLogError, infractions_of, outcome_words, read_drive
 
 PASSED, NOT_PASSED, BROKEN = 0, 1, 3
 INTERRUPTED = "interrupted"
@@ -173,7 +173,7 @@ def say(metrics: dict[str, Any], folder: Path) -> None:
         f"{outcome_words(world)}: {100 * world.get('progress', 0.0):.0f} % of the route in "
         f"{world.get('time', 0.0):.1f} simulated s, real-time factor {metrics['real_time_factor']:.2f}{scored}"
     )
-    for infraction in world.get("infractions", []):
+    for infraction in infractions_of(world):
         print(f"  {infraction['time']:.1f} s {infraction['kind']}: {infraction['detail']}")
     print("\n".join(f"  {folder / name}" for name in PRODUCTS if (folder / name).exists()), flush=True)
 

@@ -21,6 +21,7 @@ NANOSECONDS = 1_000_000_000
 COMPRESSED, CAMERA_INFO, MARKERS = "/image/compressed", "/camera_info", "/rsd/planner/markers"
 ODOMETRY, ROUTE, EVENTS = "/carla/ego_vehicle/odometry", "/carla/ego_vehicle/waypoints", "/rsd/world/events"
 ROUTE_SHOWN = 40.0  # m of route ahead
+SPEED_CHECK = "min_speed_infractions"  # Bench2Drive records one at each checkpoint, a passed one, too
 
 
 class DriveLogError(ValueError):
@@ -184,6 +185,11 @@ def closing_report(log: DriveLog) -> dict[str, Any]:
         if isinstance(event, dict) and "outcome" in event:
             return event
     return {}
+
+
+def infractions_of(world: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was done wrong: the report's infractions without its speed checks, which count for efficiency alone."""
+    return [entry for entry in world.get("infractions", []) if entry["kind"] != SPEED_CHECK]
 
 
 def outcome_words(world: dict[str, Any]) -> str:

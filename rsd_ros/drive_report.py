@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from rsd_ros.drive_log import DriveLog, closing_report, outcome_words
+from rsd_ros.drive_log import DriveLog, closing_report, infractions_of, outcome_words
 from rsd_ros.drive_video import DriveVideo
 
 DISCLAIMER = "Results in the embedded world; they are no CARLA and no Bench2Drive results."
@@ -139,7 +139,7 @@ def _infractions(world: dict[str, Any]) -> str:
         return ""
     items = [
         f"<li>{float(i['time']):.1f} s: {html.escape(str(i['kind']))}, {html.escape(str(i['detail']))}</li>"
-        for i in world.get("infractions", [])
+        for i in infractions_of(world)
     ]
     return f"<h3>Infractions</h3><ul>{''.join(items) or '<li class=good>none</li>'}</ul>"
 

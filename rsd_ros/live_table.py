@@ -20,7 +20,7 @@ from rich.text import Text
 from rsd_model.contracts import Command
 from rsd_ros.compat.messages import PlannedTrajectory, PlannerStatus
 from rsd_ros.demo_processes import DriveProcesses
-from rsd_ros.drive_log import Moment
+from rsd_ros.drive_log import Moment, infractions_of
 from rsd_ros.drive_video import COMMANDS, short_name
 from rsd_ros.live_view import LiveView
 from rsd_ros.recorder_node import RecorderNode
@@ -62,7 +62,7 @@ def rows(watch: WatchNode) -> dict[str, str]:
         found["highest risk"] = _highest_risk(latest["objects"].objects)
     if "status" in latest:
         found |= _status_rows(latest["status"])
-    count = len(watch.world.get("infractions", []))
+    count = len(infractions_of(watch.world))
     found["route"] = f"{100.0 * watch.world.get('progress', 0.0):.0f} %, {count} infraction{'s' * (count != 1)}"
     return found
 

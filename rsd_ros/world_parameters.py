@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from rsd_ros.parameters import Parameter
+from rsd_world.render.weather import WEATHERS
 
 WORLD_PARAMETERS = (
     Parameter("town", "birch", "name of a built-in town (alder, birch), or the path of an imported one"),
     Parameter("route", 0, "which of the town's routes; with a scenario: of those that suit it", 0, 10**6),
     Parameter("scenario", "", "name of a scenario; empty: plain driving"),
-    Parameter("weather", "clear", "clear, overcast, rain, fog, dusk or night"),
+    Parameter("weather", "clear", "light and sight", choices=WEATHERS),
     Parameter("seed", 0, "of traffic, pedestrians, lights and the scenario's place", 0, 2**31 - 1),
     Parameter("vehicles", 30, "cars in traffic", 0, 200),
     Parameter("pedestrians", 20, "people on foot", 0, 200),

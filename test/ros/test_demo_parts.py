@@ -177,7 +177,8 @@ def test_the_table_shows_what_a_driver_wants_to_know(watch: WatchNode, spin_unti
 
     assert spin_until([watch], heard, 30.0)
     watch.latest |= {name: messages[f"{PLANNER}/{name}"] for name in ("trajectory", "objects", "status")}
-    watch._on_event(closing_event(infractions=[LIGHT]))
+    checked = {"kind": "min_speed_infractions", "time": 2.0, "detail": "mean speed is 113 % of the traffic's"}
+    watch._on_event(closing_event(infractions=[checked, LIGHT]))
     found = rows(watch)
     assert found["speed"] == "5.0 m/s (18 km/h)"
     assert found["command"] == "follow the lane"

@@ -187,7 +187,12 @@ def test_a_tick_without_a_sound_command_goes_on_with_the_last_one_and_an_interru
 @pytest.mark.usefixtures("gl_process")
 @pytest.mark.parametrize(
     ("name", "value", "word"),
-    [("town", "nowhere", "nowhere"), ("scenario", "Earthquake", "Earthquake"), ("route", "-1", "route")],
+    [
+        ("town", "nowhere", "nowhere"),
+        ("scenario", "Earthquake", "Earthquake"),
+        ("route", "-1", "route"),
+        ("weather", "hail", "fog"),
+    ],
 )
 def test_a_world_that_cannot_be_built_says_why_and_exits_with_an_error(start_process, name: str, value: str, word: str):
     process = start_process("-m", "rsd_ros.world_node", "--ros-args", "-p", f"{name}:={value}")
