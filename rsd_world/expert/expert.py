@@ -29,6 +29,7 @@ from rsd_world.expert.path_following import STEP, DrivenPath, follow, way_back
 from rsd_world.expert.prediction import TIMES, Prediction, give_way_assumed, predict_actors
 from rsd_world.expert.route_reference import RouteReference
 from rsd_world.expert.speed_plan import LINE_GAP, Hold, JunctionSpan, SpeedPlan, SpeedPlanner, speed_limits
+from rsd_world.expert.tight_turn import body_is_clear, passed_at_once
 from rsd_world.state import ActorKind, EgoVehicle, LightState
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ SIGN_ZONE = 3.2  # m before its line in which a stop counts
 WALKER_BRAKING = 4.0  # m/s^2 with which the ego could still stop for a walker that steps out
 PASSING_DIFFERENCE = 3.5  # m/s faster than a vehicle on the next lane
 PATIENCE = 15.0  # s of standing, after which narrower gaps between crossing vehicles will do
+TIGHT_SPEED = 3.2  # m/s, below it the ego may turn at full lock
 SIREN_SPEED = 5.0  # m/s while an emergency vehicle comes from behind
 PLAN_TIMES = PLAN_STEP_SECONDS * np.arange(1, PLAN_STEPS + 1)
 
@@ -81,24 +83,42 @@ class Expert:
         lateral = self._lateral.plan(self._s, aside, speed, predictions, traffic, cells, world.time)
         if lateral.passing and abs(aside) > 0.5:  # who comes the other way sees the ego and brakes
             predictions = give_way_assumed(world, predictions, self._oncoming(predictions))
-        path = self._path(ego, lateral, aside, speed, length)
+        path, passed = self._path(ego, lateral, aside, speed, length), frozenset()
+        if lateral.passing and speed < TIGHT_SPEED:
+            path, passed = self._round_what_is_close(ego, lateral, path, predictions, length)
         limits = speed_limits(path, self._road_limit(path), self._caps(path, lateral, predictions))
         reach = self._reference.end - self._s + self._half_length + BEYOND_END
-        occupied = occupancies(path, predictions, self._half_width, reach)
+        others = [p for p in predictions if p.actor.id not in passed]
+        occupied = occupancies(path, others, self._half_width, reach)
         self._moved_at = world.time if speed > 0.5 or world.time < self._moved_at else self._moved_at
         planner = SpeedPlanner(path, limits, self._half_length, world.time - self._moved_at < PATIENCE)
         speeds = planner.plan(speed, occupied, self._holds(speed, lateral), self._junction())
         return self._answer(ego, path, speeds, lateral)
 
     def _path(self, ego: EgoVehicle, lateral: LateralPlan, aside: float, speed: float, length: float) -> DrivenPath:
-        ref = self._reference
-        span = slice(lateral.first, lateral.first + len(lateral.offset))
         ahead = lateral.first + np.arange(len(lateral.offset)) - self._s
         offset = lateral.offset + way_back(aside - float(np.interp(0.0, ahead, lateral.offset)), ahead, speed)
+        return self._along(ego, lateral.first, offset, speed, length)
+
+    def _along(self, ego: EgoVehicle, first: int, offset: np.ndarray, speed: float, length: float) -> DrivenPath:
+        """The way to and along the reference with these offsets from index `first` on."""
+        ref, span = self._reference, slice(first, first + len(offset))
         line = ref.points[span] + offset[:, None] * ref.normals[span]
-        begin = max(int(self._s) - lateral.first - 3, 0)
+        begin = max(int(self._s) - first - 3, 0)
         curvature = math.tan(ego.wheel_angle) / self._parameters.wheelbase
         return follow(ego.position[:2], ego.yaw, line[begin:], speed, length, curvature)
+
+    def _round_what_is_close(
+        self, ego: EgoVehicle, lateral: LateralPlan, path: DrivenPath, predictions: list[Prediction], length: float
+    ) -> tuple[DrivenPath, frozenset[int]]:
+        """A tight path where the smooth one touches what it passes, and the ids that its body is known to clear."""
+        passed = frozenset().union(*(b.actors for b in lateral.passing))
+        obstacles = [p for p in predictions if p.actor.id in passed]
+        if not occupancies(path, obstacles, self._half_width):
+            return path, frozenset()
+        tight = self._along(ego, lateral.first, passed_at_once(lateral), max(ego.speed, 0.0), length)
+        clear = body_is_clear(tight, obstacles, (ego.size[0], ego.size[1]))
+        return (tight, passed) if clear else (path, frozenset())
 
     def _road_limit(self, path: DrivenPath) -> np.ndarray:
         index = self._s + STEP * np.arange(len(path.points))
