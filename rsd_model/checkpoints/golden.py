@@ -1,10 +1,15 @@
-"""Recorded outputs of the public VAD: the file format, the weights they were recorded with, and the comparison."""
+"""Recorded outputs of the public VAD: the file format, the weights they were recorded with, and the comparison.
+
+A frame holds its inputs `f{i}/lidar2img` and `f{i}/can_bus`, and outputs `f{i}/{mid,head,decoded}/<name>`: every
+`/step`-th element of the flattened tensor, its `/shape` and its `/stats` (mean, standard deviation, largest magnitude).
+Where `/shape` is missing the array itself is the tensor.
+"""
 
 from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +17,12 @@ import torch
 from torch import nn
 
 from rsd_model.checkpoints.vad import rename, vad_table
-from rsd_model.config import ModelConfig, load_model_config
+from rsd_model.config import ModelConfig
 
 TOLERANCE = 1e-4  # relative error of a tensor: norm of the difference over norm
 CONSTANTS = ("code_weights", "num_batches_tracked")  # not set by the rule
-BACKBONE_STRIDE = 8  # of the first recorded backbone feature
+OUTPUTS = ("mid/", "head/", "decoded/")
+CAN_BUS = 18  # numbers of a can bus
 
 
 class GoldenError(ValueError):
@@ -65,120 +71,111 @@ def set_rule_weights(module: nn.Module, config: ModelConfig, seed: int, path: st
 
 
 class GoldenFile:
-    """Recorded frames: `f{i}/can_bus`, `f{i}/lidar2img`, and tensors `f{i}/{mid,head,decoded}/...`."""
+    """A recording in memory. Raises GoldenError where the file cannot be read."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise GoldenError(f"{path}: no such file")
-        try:
-            with np.load(self.path, allow_pickle=False) as data:
-                self.values = {key: data[key] for key in data.files}
-        except (OSError, ValueError, EOFError) as error:
-            raise GoldenError(f"{path}: not readable as .npz: {error}") from None
-        found = {int(m.group(1)) for key in self.values if (m := re.match(r"f(\d+)/", key))}
-        self.frames = sorted(found)
+        self.values = _read_archive(self.path)
+        self.frames = sorted({int(m.group(1)) for key in self.values if (m := re.match(r"f(\d+)/", key))})
         self.has_losses = any(key.startswith(("loss/", "plan/")) for key in self.values)
+
+    def check_inputs(self) -> None:
+        """Raises GoldenError where there is no frame, one is missing, or one lacks usable inputs."""
+        if not self.frames:
+            raise GoldenError(f"{self.path}: holds no frames (f0/...)")
+        if self.frames != list(range(self.frames[0], self.frames[-1] + 1)):
+            raise GoldenError(
+                f"{self.path}: has frames {self.frames}; one between them is missing, and with it its BEV"
+            )
+        rigs = set()
+        for frame in self.frames:
+            rig = self.values.get(f"f{frame}/lidar2img")
+            if rig is None or rig.ndim not in (3, 4) or rig.shape[-2:] not in ((3, 4), (4, 4)) or not _finite(rig):
+                found = "missing" if rig is None else f"of shape {rig.shape}"
+                raise GoldenError(
+                    f"{self.path}: f{frame}/lidar2img is {found}, expected finite numbers (cameras, 4, 4)"
+                )
+            bus = self.values.get(f"f{frame}/can_bus", self.values.get(f"f{frame}/can_bus_used"))
+            if bus is None or bus.shape[-1:] != (CAN_BUS,) or not _finite(bus):
+                found = "missing" if bus is None else f"of shape {bus.shape}"
+                raise GoldenError(f"{self.path}: f{frame}/can_bus is {found}, expected {CAN_BUS} finite numbers")
+            rigs.add(rig.shape)
+        if len(rigs) > 1:
+            raise GoldenError(f"{self.path}: lidar2img changes its shape between frames: {sorted(rigs)}")
 
     def tensors(self, frame: int) -> list[str]:
         """Names `mid/...`, `head/...`, `decoded/...` recorded for a frame, in the file's order."""
-        prefix, suffix = f"f{frame}/", "/shape"
-        return [k[len(prefix) : -len(suffix)] for k in self.values if k.startswith(prefix) and k.endswith(suffix)]
+        prefix = f"f{frame}/"
+        names = (
+            re.sub(r"/(shape|stats|step)$", "", key[len(prefix) :]) for key in self.values if key.startswith(prefix)
+        )
+        return list(dict.fromkeys(name for name in names if name.startswith(OUTPUTS)))
 
     def shape(self, frame: int, name: str) -> tuple[int, ...] | None:
-        """Recorded shape of a tensor; None where it was not recorded."""
-        value = self.values.get(f"f{frame}/{name}/shape")
-        return None if value is None else tuple(int(v) for v in value)
+        """Shape of a recorded tensor; None where it was not recorded."""
+        title = f"f{frame}/{name}"
+        if f"{title}/shape" in self.values:
+            return tuple(int(v) for v in self.values[f"{title}/shape"].ravel())
+        return self.values[title].shape if title in self.values else None
+
+    def whole(self, frame: int, name: str) -> np.ndarray | None:
+        """A recorded tensor of which every element was stored; None for any other."""
+        value, shape = self.values.get(f"f{frame}/{name}"), self.shape(frame, name)
+        return None if value is None or shape is None or value.size != np.prod(shape) else value.reshape(shape)
 
     def compare(self, frame: int, name: str, actual: np.ndarray, tolerance: float = TOLERANCE) -> Row:
         """Relative error of `actual` against the recorded samples of a tensor, and of its mean and spread."""
         title, shape = f"f{frame}/{name}", self.shape(frame, name)
+        recorded = self.values.get(title)
+        if recorded is None or not _numeric(recorded):
+            return Row(title, shape or (), float("inf"), False, "the file lacks its values")
         if shape != tuple(actual.shape):
             return Row(title, tuple(actual.shape), float("inf"), False, f"recorded shape is {shape}")
-        recorded = self.values[title].astype(np.float64)
         flat = np.asarray(actual, dtype=np.float64).ravel()
-        step = int(self.values.get(f"{title}/step", 1))
-        error = relative_error(flat[::step], recorded)
+        step = max(1, int(self.values.get(f"{title}/step", 1)))
+        samples = flat[::step]
+        if samples.size != recorded.size:
+            note = f"the file holds {recorded.size} of its values, expected {samples.size}"
+            return Row(title, shape, float("inf"), False, note)
+        error = relative_error(samples, recorded.astype(np.float64).ravel())
         stats = self.values.get(f"{title}/stats")
-        if stats is not None and flat.size:
-            mean, std, largest = (float(value) for value in stats)
-            error = max(
-                error, abs(flat.mean() - mean) / max(largest, 1e-12), abs(flat.std() - std) / max(largest, 1e-12)
-            )
-        return Row(title, shape, error, error < tolerance)
+        if stats is not None and stats.size == 3 and flat.size:
+            mean, std, largest = (float(value) for value in stats.ravel())
+            scale = max(largest, 1e-12)
+            error = max(error, abs(flat.mean() - mean) / scale, abs(flat.std() - std) / scale)
+        return Row(title, shape, error, error < tolerance, "" if np.isfinite(error) else "not finite on one side")
+
+
+def _read_archive(path: Path) -> dict[str, np.ndarray]:
+    try:
+        data = np.load(path, allow_pickle=False)
+        if isinstance(data, np.ndarray):
+            raise GoldenError(f"{path}: holds a single array, expected an .npz archive of named arrays")
+        with data:
+            return {key: data[key] for key in data.files}
+    except GoldenError:
+        raise
+    except Exception as error:  # a damaged archive makes zipfile, zlib and numpy raise nearly anything
+        raise GoldenError(f"{path}: not readable as .npz: {error}") from None
+
+
+def _numeric(values: np.ndarray) -> bool:
+    return bool(np.issubdtype(values.dtype, np.number) or values.dtype == bool)
+
+
+def _finite(values: np.ndarray) -> bool:
+    return _numeric(values) and bool(np.isfinite(values).all())
 
 
 def relative_error(actual: np.ndarray, recorded: np.ndarray) -> float:
-    """Norm of the difference over the norm of `recorded` (over 1 where that is zero); inf where lengths differ."""
+    """Norm of the difference over the norm of `recorded` (over 1 where that is zero).
+
+    inf where shapes differ or a number is not finite.
+    """
     if actual.shape != recorded.shape:
         return float("inf")
     norm = float(np.linalg.norm(recorded))
-    return float(np.linalg.norm(actual - recorded)) / (norm if norm > 0 else 1.0)
-
-
-def image_size_of(golden: GoldenFile) -> tuple[int, int]:
-    """(height, width) in px that the recorded images had.
-
-    Taken from the file's `image_size` where it holds one; otherwise from the first backbone feature, whose stride
-    leaves eight candidates a side: twice the principal point of the first camera decides, or else the multiple of 8.
-    """
-    if "image_size" in golden.values:
-        height, width = golden.values["image_size"].ravel()[:2]
-        return int(height), int(width)
-    frame = golden.frames[0]
-    feature = golden.shape(frame, "mid/backbone/0")
-    centre = _principal_point(golden.values[f"f{frame}/lidar2img"][0])
-    guess = (round(2.0 * centre[1]), round(2.0 * centre[0]))
-    if feature is None:
-        return guess
-    sizes = []
-    for cells, side in zip(feature[-2:], guess, strict=True):
-        fits = -(-side // BACKBONE_STRIDE) == cells
-        sizes.append(side if fits else cells * BACKBONE_STRIDE)
-    return sizes[0], sizes[1]
-
-
-def _principal_point(lidar2img: np.ndarray) -> tuple[float, float]:
-    """Principal point of a projection K [R | t]: rows of K R dotted with the viewing axis."""
-    axis = lidar2img[2, :3]
-    u, v = lidar2img[:2, :3] @ axis / (axis @ axis)
-    return float(u), float(v)
-
-
-def bev_candidates(golden: GoldenFile) -> list[tuple[int, int]]:
-    """(rows, columns) that the recorded BEV may have, the likeliest first: given, square, then every other factor."""
-    if "bev_size" in golden.values:
-        rows, columns = golden.values["bev_size"].ravel()[:2]
-        return [(int(rows), int(columns))]
-    shape = golden.shape(golden.frames[0], "head/bev_embed")
-    if shape is None:
-        raise GoldenError(f"{golden.path}: holds no head/bev_embed, the BEV's size cannot be read")
-    cells = shape[0]
-    factors = [(rows, cells // rows) for rows in range(1, cells + 1) if cells % rows == 0]
-    return sorted(factors, key=lambda size: abs(np.log(size[0] / size[1])))
-
-
-def config_of(golden: GoldenFile, bev: tuple[int, int]) -> ModelConfig:
-    """The base configuration at the sizes that the file was recorded with."""
-    frame = golden.frames[0]
-    config = load_model_config("base")
-    height, width = image_size_of(golden)
-    encoder = [int(m.group(1)) + 1 for name in golden.tensors(frame) if (m := re.match(r"mid/enc(\d+)/", name))]
-    layers = max([*encoder, 1]) if encoder else config.bev.layers
-    objects, lanes = golden.shape(frame, "head/all_cls_scores"), golden.shape(frame, "head/map_all_pts_preds")
-    map_classes, plan = golden.shape(frame, "head/map_all_cls_scores"), golden.shape(frame, "head/ego_fut_preds")
-    config = replace(
-        config,
-        cameras=len(golden.values[f"f{frame}/lidar2img"]),
-        image=replace(config.image, width=width, height=height),
-        bev=replace(config.bev, rows=bev[0], columns=bev[1], layers=max(layers, 1)),
-    )
-    if objects:
-        asked = replace(config.objects, layers=objects[0], queries=objects[2], classes=objects[3])
-        config = replace(config, objects=asked)
-    if lanes and map_classes:
-        sizes = replace(config.map, layers=lanes[0], instances=lanes[2], points=lanes[3], classes=map_classes[-1])
-        config = replace(config, map=sizes)
-    if plan:
-        config = replace(config, ego=replace(config.ego, commands=plan[1], steps=plan[2]))
-    return config
+    error = float(np.linalg.norm(actual - recorded)) / (norm if norm > 0 else 1.0)
+    return error if np.isfinite(error) else float("inf")

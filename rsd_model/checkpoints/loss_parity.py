@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from rsd_model.config import ModelConfig, load_model_config
 from rsd_model.losses.planner_loss import PlannerLoss, constraint_terms
 from rsd_model.losses.targets import PlannerTargets
 
+PLAN = ("ego", "weight", "lane", "lane_score", "agent_pos", "agent_fut", "agent_score", "agent_cls")
 TRUTH = ("boxes_input", "labels", "attr", "ego", "ego_mask", "cmd", "map_labels", "map_pts_v2")
 CONSTRAINTS = {"bound": "loss_plan_bound", "col": "loss_plan_col", "dir": "loss_plan_dir"}
 
@@ -26,8 +28,10 @@ def find_frames(losses: GoldenFile) -> GoldenFile:
     """
     if losses.frames:
         return losses
-    beside = [GoldenFile(p) for p in sorted(losses.path.parent.glob("*.npz")) if p != losses.path]
-    recordings = [golden for golden in beside if golden.frames]
+    recordings = []
+    for path in sorted(losses.path.parent.glob("*.npz")):
+        with suppress(GoldenError):  # what else lies there need not be readable
+            recordings += [golden] if (golden := GoldenFile(path)).frames else []
     if len(recordings) != 1:
         raise GoldenError(
             f"{losses.path}: its terms need the recorded frames they were computed on; "
@@ -38,10 +42,7 @@ def find_frames(losses: GoldenFile) -> GoldenFile:
 
 def recorded_targets(values: dict[str, np.ndarray], steps: int) -> PlannerTargets:
     """The ground truth of a losses file; `attr` holds the future offsets, then their mask, then what we do not use."""
-    missing = [name for name in TRUTH if name not in values]
-    if missing:
-        raise GoldenError(f"the losses file lacks {', '.join(missing)}")
-    data = {name: torch.from_numpy(values[name]) for name in TRUTH}
+    data = _arrays(values, TRUTH)
     futures, masks = data["attr"][:, : 2 * steps], data["attr"][:, 2 * steps : 3 * steps]
     return PlannerTargets(
         object_boxes=[data["boxes_input"]],
@@ -55,6 +56,15 @@ def recorded_targets(values: dict[str, np.ndarray], steps: int) -> PlannerTarget
         command=data["cmd"].reshape(1, -1).argmax(-1),
         map_variants=[data["map_pts_v2"]],
     )
+
+
+def _arrays(values: dict[str, np.ndarray], names: tuple[str, ...], prefix: str = "") -> dict[str, Tensor]:
+    """The named arrays as float32 or int64. Raises GoldenError with the names that are not there."""
+    missing = [f"{prefix}{name}" for name in names if f"{prefix}{name}" not in values]
+    if missing:
+        raise GoldenError(f"the losses file lacks {', '.join(missing)}")
+    arrays = {name: torch.from_numpy(values[f"{prefix}{name}"]) for name in names}
+    return {name: array.float() if array.is_floating_point() else array.long() for name, array in arrays.items()}
 
 
 def _row(name: str, actual: Tensor, recorded: float, tolerance: float) -> Row:
@@ -87,21 +97,12 @@ def term_rows(losses: GoldenFile, outputs: dict[str, Tensor], config: ModelConfi
 
 def constraint_rows(losses: GoldenFile, config: ModelConfig, tolerance: float) -> Iterator[Row]:
     """A row per planning constraint recorded on inputs of its own (`plan/...`)."""
-    inputs = {k.removeprefix("plan/"): torch.from_numpy(v) for k, v in losses.values.items() if k.startswith("plan/")}
-    terms = constraint_terms(
-        inputs["ego"],
-        inputs["weight"],
-        inputs["lane"],
-        inputs["lane_score"],
-        inputs["agent_pos"],
-        inputs["agent_fut"],
-        inputs["agent_score"],
-        inputs["agent_cls"],
-        config,
-    )
+    inputs = _arrays(losses.values, PLAN, "plan/")
+    terms = constraint_terms(*(inputs[name] for name in PLAN), config)
     for name, ours in CONSTRAINTS.items():
-        if f"loss/{name}" in inputs:
-            yield _row(f"plan/loss/{name}", terms[ours], float(inputs[f"loss/{name}"]), tolerance)
+        recorded = losses.values.get(f"plan/loss/{name}")
+        if recorded is not None:
+            yield _row(f"plan/loss/{name}", terms[ours], float(recorded), tolerance)
 
 
 def loss_rows(
@@ -111,5 +112,5 @@ def loss_rows(
     if any(key.startswith("loss/") for key in losses.values):
         run = ParityRun(GoldenFile(frames_path) if frames_path else find_frames(losses), seed)
         yield from term_rows(losses, last_outputs(run), run.config, tolerance)
-    if "plan/ego" in losses.values:
+    if any(key.startswith("plan/") for key in losses.values):
         yield from constraint_rows(losses, load_model_config("base"), tolerance)

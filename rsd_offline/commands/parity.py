@@ -46,7 +46,9 @@ def _rows(golden: GoldenFile, seed: int, frames: Path | None, bev: str | None, t
     if not golden.frames and not golden.has_losses:
         raise GoldenError(f"{golden.path}: holds neither frames (f0/...) nor loss terms (loss/..., plan/...)")
     if golden.frames:
-        yield from ParityRun(golden, seed, _bev_size(bev)).rows(tolerance)
+        run = ParityRun(golden, seed, _bev_size(bev))
+        typer.echo(f"{golden.path}: {run.describe()}")
+        yield from run.rows(tolerance)
     if golden.has_losses:
         yield from loss_rows(golden, frames, seed, tolerance)
 
@@ -62,7 +64,7 @@ def _bev_size(text: str | None) -> tuple[int, int] | None:
 
 def _print_rows(rows: Iterator[Row]) -> int:
     """Print a row each and the largest error of each group; returns how many are off."""
-    from rsd_model.checkpoints.parity import layer_group
+    from rsd_model.checkpoints.public_tensors import layer_group
 
     worst: dict[str, float] = {}
     count = failed = 0

@@ -8,9 +8,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from rsd_model.checkpoints.golden import GoldenError, GoldenFile, bev_candidates, image_size_of, rule_weight
+from rsd_model.checkpoints.golden import GoldenError, GoldenFile, rule_weight
 from rsd_model.checkpoints.loss_parity import constraint_rows, find_frames, recorded_targets, term_rows
-from rsd_model.checkpoints.parity import ParityRun, layer_group
+from rsd_model.checkpoints.parity import ParityRun
+from rsd_model.checkpoints.public_tensors import layer_group
+from rsd_model.checkpoints.recording_sizes import bev_candidates, image_size_candidates
 from rsd_model.config import load_model_config
 from rsd_offline.cli import app
 
@@ -76,7 +78,7 @@ def test_point_orders_made_from_the_lines_are_the_recorded_ones():
 @needs_recording
 def test_sizes_are_read_from_the_file():
     golden = GoldenFile(FRAMES)
-    assert image_size_of(golden) == (96, 160)
+    assert image_size_candidates(golden) == [(96, 160)]
     assert bev_candidates(golden)[0] == (20, 20)
     assert find_frames(GoldenFile(LOSSES)).path == FRAMES
     assert recorded_targets(GoldenFile(LOSSES).values, 6).batch_size == 1

@@ -1,0 +1,241 @@
+"""Recordings of any size are read as they are, and what is wrong with a file is told."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from rsd_model.bev.ego_motion import relative_can_bus
+from rsd_model.checkpoints import recording_sizes
+from rsd_model.checkpoints.golden import GoldenError, GoldenFile, set_rule_weights
+from rsd_model.checkpoints.parity import ParityRun, frame_images
+from rsd_model.checkpoints.public_tensors import Recorder, decoded_tensors, in_recorded_order
+from rsd_model.checkpoints.recording_sizes import image_size_candidates
+from rsd_model.config import BackboneConfig, EgoConfig, QuirkConfig, load_model_config
+from rsd_model.geometry import bench2drive_rig, lidar_to_image
+from rsd_model.network import Planner, PlannerInputs
+from rsd_offline.cli import app
+
+NANO = load_model_config("nano")
+# VAD's structure at a size for tests; stands in for base.
+SMALL = replace(
+    NANO,
+    dims=16,
+    heads=2,
+    ffn_dims=16,
+    backbone=BackboneConfig("bottleneck", (1, 1, 1, 1), (8, 8, 8, 8), 8),
+    bev=replace(NANO.bev, rows=6, columns=4, feature_levels=4, can_bus_query=True, pyramid_kernel=3),
+    objects=replace(NANO.objects, queries=20, max_decoded=30),
+    map=replace(NANO.map, instances=10),
+    ego=EgoConfig(),
+    quirks=QuirkConfig(),
+    risk_head=None,
+)
+MIDDLE = (
+    "backbone/0",
+    "backbone/2",
+    "fpn/3",
+    "enc0/0",
+    "enc1/0",
+    "det_dec/0",
+    "map_dec/1",
+    "motion_dec/0",
+    "ego_map/0",
+)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a file is made with."""
+
+    image: tuple[int, int] = (48, 80)  # height, width
+    bev: tuple[int, int] = (6, 6)
+    frames: int = 2
+    cameras: int = 6
+    batch: int = 1
+    seed: int = 0
+    image_seed: int = 0
+    crop: float = 0.0  # px the images were cut at the top: the principal point is not in their middle
+
+
+def record(path, what, change=lambda values: None):
+    """Write a recording of our own network; `change` may spoil its values."""
+    bev = replace(SMALL.bev, rows=what.bev[0], columns=what.bev[1])
+    image = replace(SMALL.image, height=what.image[0], width=what.image[1])
+    quirks = replace(SMALL.quirks, mix_batch=True)
+    config = replace(SMALL, cameras=what.cameras, image=image, bev=bev, quirks=quirks)
+    model = Planner(config).eval()
+    set_rule_weights(model, config, what.seed)
+    rig = lidar_to_image(bench2drive_rig(image.width, image.height))[: what.cameras]
+    rig[:, 1] -= what.crop * rig[:, 2]
+    recorder, values, prev, raw = Recorder(model), {}, None, None
+    for frame in range(what.frames):
+        raw, before = np.random.default_rng(frame).standard_normal((what.batch, 18)), raw
+        used = np.stack([relative_can_bus(raw[b], None if before is None else before[b]) for b in range(what.batch)])
+        single = what.batch == 1
+        values |= {f"f{frame}/lidar2img": rig, f"f{frame}/can_bus": raw[0] if single else raw}
+        images = frame_images(config, what.image_seed, frame, what.batch)
+        projection = torch.tensor(rig).float().expand(what.batch, -1, -1, -1)
+        with torch.inference_mode():
+            outputs = model(PlannerInputs(images, projection, torch.tensor(used), prev_bev=prev))
+        prev = outputs["bev_embed"].transpose(0, 1)
+        tensors = {f"mid/{name}": recorder.tensor(name) for name in MIDDLE}
+        tensors |= {f"head/{name}": value for name, value in outputs.items() if name != "ego_features"}
+        tensors |= {f"decoded/{name}": value for name, value in decoded_tensors(outputs, config).items()}
+        for name, tensor in tensors.items():
+            values |= stored(f"f{frame}/{name}", tensor.float().numpy())
+    change(values)
+    np.savez(path, **values)
+    return path
+
+
+def stored(title, tensor):
+    step = max(1, tensor.size // 3000)
+    stats = np.array([tensor.mean(), tensor.std(), np.abs(tensor).max()])
+    about = {"shape": np.array(tensor.shape), "step": np.array(step), "stats": stats}
+    return {title: tensor.ravel()[::step], **{f"{title}/{key}": value for key, value in about.items()}}
+
+
+@pytest.fixture(autouse=True)
+def small_base(monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setattr(recording_sizes, "load_model_config", lambda name: SMALL)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        Recording(),
+        Recording(image=(50, 70), bev=(9, 4), frames=1, cameras=4),
+        Recording(image=(33, 47), bev=(4, 9), frames=3, cameras=1, seed=7, image_seed=7),
+        Recording(seed=5, image_seed=0, batch=3),
+        Recording(image=(40, 64), crop=11.0, seed=2),
+    ],
+    ids=["as shared", "odd sizes, one frame", "three frames, one camera", "batch of three", "cropped images"],
+)
+def test_every_tensor_of_a_recording_of_other_sizes_agrees(tmp_path, what):
+    run = ParityRun(GoldenFile(record(tmp_path / "other.npz", what)), what.seed)
+    assert (run.config.image.height, run.config.image.width) == what.image
+    assert (run.config.bev.rows, run.config.bev.columns) == what.bev
+    assert run.image_seed == what.image_seed
+    rows = list(run.rows())
+    assert [row for row in rows if not row.passed] == []
+    assert len(rows) == what.frames * (len(MIDDLE) + 9 + 9)
+
+
+def without(*endings):
+    def change(values):
+        for key in [k for k in values if any(f"/{ending}" in k for ending in endings)]:
+            del values[key]
+
+    return change
+
+
+@pytest.mark.parametrize("missing", [("mid/",), ("mid/backbone", "mid/enc", "decoded"), ("head/", "mid/enc0")])
+def test_tensors_that_a_file_leaves_out_are_not_needed(tmp_path, missing):
+    what = Recording(bev=(9, 4), seed=3)
+    golden = GoldenFile(record(tmp_path / "few.npz", what, without(*missing)))
+    run = ParityRun(golden, seed=3)
+    assert (run.config.bev.rows, run.config.bev.columns) == what.bev
+    rows = list(run.rows())
+    assert rows
+    assert all(row.passed for row in rows)
+
+
+def test_other_types_and_layouts_of_the_inputs_are_taken(tmp_path):
+    def change(values):
+        for frame in range(2):
+            values[f"f{frame}/lidar2img"] = values[f"f{frame}/lidar2img"][None, :, :3].astype(np.float32)
+            bus = np.random.default_rng(frame).standard_normal((1, 18))
+            before = np.random.default_rng(frame - 1).standard_normal(18) if frame else None
+            del values[f"f{frame}/can_bus"]
+            values[f"f{frame}/can_bus_used"] = relative_can_bus(bus[0], before)[None]
+            whole = f"f{frame}/decoded/scores_3d"
+            del values[f"{whole}/shape"], values[f"{whole}/step"], values[f"{whole}/stats"]
+
+    golden = GoldenFile(record(tmp_path / "types.npz", Recording(), change))
+    assert [row for row in ParityRun(golden).rows() if not row.passed] == []
+
+
+def test_unknown_and_damaged_tensors_miss_with_a_reason(tmp_path):
+    def change(values):
+        values |= stored("f0/head/occupancy", np.zeros((3, 3))) | stored("f0/mid/backbone/7", np.zeros(3))
+        del values["f0/head/bev_embed"]
+        values["f0/mid/enc1/0"] = values["f0/mid/enc1/0"][:-5]
+        values["f1/head/ego_fut_preds"] = np.full_like(values["f1/head/ego_fut_preds"], np.nan)
+        values["f1/head/all_bbox_preds"] = np.array("text")
+
+    path = record(tmp_path / "damaged.npz", Recording(), change)
+    rows = {row.name: row for row in ParityRun(GoldenFile(path)).rows()}
+    notes = {name: row.note for name, row in rows.items() if not row.passed}
+    assert set(notes) == {
+        "f0/head/occupancy", "f0/mid/backbone/7", "f0/head/bev_embed", "f0/mid/enc1/0", "f1/head/ego_fut_preds",
+        "f1/head/all_bbox_preds",
+    }  # fmt: skip
+    assert "no counterpart" in notes["f0/head/occupancy"]
+    assert "lacks its values" in notes["f0/head/bev_embed"]
+    assert "of its values, expected" in notes["f0/mid/enc1/0"]
+    assert "not finite" in notes["f1/head/ego_fut_preds"]
+    result = CliRunner().invoke(app, ["parity", str(path)])
+    assert result.exit_code == 1
+    assert "6 cameras" not in result.output
+    assert "2 frames, 1 x 6 images 80x48, BEV 6x6" in result.output
+
+
+def test_a_rig_with_the_principal_point_in_the_middle_leaves_one_image_size(tmp_path):
+    plain = GoldenFile(record(tmp_path / "plain.npz", Recording(image=(50, 70), frames=1)))
+    cropped = GoldenFile(record(tmp_path / "cropped.npz", Recording(image=(50, 70), frames=1, crop=20.0)))
+    assert image_size_candidates(plain) == [(50, 70)]
+    assert image_size_candidates(cropped) == [(height, 70) for height in range(56, 48, -1)]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda values: values.pop("f1/lidar2img"), "f1/lidar2img is missing"),
+        (lambda values: values.pop("f1/can_bus"), "f1/can_bus is missing, expected 18 finite numbers"),
+        (lambda values: values.update({"f0/can_bus": np.zeros(7)}), r"f0/can_bus is of shape \(7,\)"),
+        (lambda values: values["f0/lidar2img"].fill(np.nan), "expected finite numbers"),
+        (lambda values: values.update({"f3/can_bus": np.zeros(18)}), r"has frames \[0, 1, 3\]"),
+        (lambda values: without("head/", "mid/", "decoded/")(values), "the BEV's size cannot be read: give --bev"),
+    ],
+)
+def test_a_file_that_cannot_be_run_is_told(tmp_path, change, told):
+    path = record(tmp_path / "wrong.npz", Recording(), change)
+    with pytest.raises(GoldenError, match=told) as error:
+        ParityRun(GoldenFile(path))
+    assert "wrong.npz" in str(error.value)
+    result = CliRunner().invoke(app, ["parity", str(path)])
+    assert result.exit_code == 2
+    assert "parity: " in result.output
+
+
+def test_truncated_archives_and_single_arrays_are_told(tmp_path):
+    whole = record(tmp_path / "whole.npz", Recording(frames=1)).read_bytes()
+    middle = len(whole) // 2
+    damaged = whole[:middle] + bytes(200) + whole[middle + 200 :]
+    for name, content in {"half.npz": whole[:middle], "damaged.npz": damaged}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(GoldenError, match=f"{name}: not readable"):
+            GoldenFile(tmp_path / name)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(GoldenError, match="a single array"):
+        GoldenFile(tmp_path / "array.npy")
+    result = CliRunner().invoke(app, ["parity", str(tmp_path / "gone.npz")])
+    assert (result.exit_code, "no such file" in result.output) == (2, True)
+
+
+def test_rows_of_equal_scores_stand_as_recorded(tmp_path):
+    path = tmp_path / "ties.npz"
+    scores, boxes = np.array([0.9, 0.5, 0.5 - 1e-7, 0.1]), np.arange(12.0).reshape(4, 3)
+    recorded = boxes[[0, 2, 1, 3]]
+    rig = {"f0/lidar2img": np.ones((1, 4, 4)), "f0/can_bus": np.zeros(18)}
+    np.savez(path, **rig, **stored("f0/decoded/boxes_3d", recorded))
+    ours = {"scores_3d": scores, "boxes_3d": boxes, "labels_3d": np.arange(4), "trajs_3d": boxes, "other": boxes}
+    ours |= {f"map_{name}": boxes for name in ("boxes_3d", "scores_3d", "labels_3d", "pts_3d")}
+    ordered = in_recorded_order({k: torch.from_numpy(v) for k, v in ours.items()}, GoldenFile(path), 0)
+    assert ordered["labels_3d"].tolist() == [0, 2, 1, 3]
+    assert ordered["boxes_3d"].numpy().tolist() == recorded.tolist()
+    assert ordered["other"].numpy().tolist() == boxes.tolist()
