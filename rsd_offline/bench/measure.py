@@ -78,7 +78,7 @@ class Stopwatch:
         times = []
         for _ in range(warm_up):
             function()
-        for _ in range(repeats or self.repeats):
+        for _ in range(self.repeats if repeats is None else repeats):
             start = self.now()
             function()
             times.append(1e3 * (self.now() - start))

@@ -31,6 +31,8 @@ PARTS = {
     "risk_head": "RiskHead",
 }
 WITHOUT = "without RiskHead, not decoded"
+SLOW = 2.0  # s; where a pass takes longer, warm-up passes are left out and compiling waits to be asked for
+Tell = Callable[[str], None]
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -123,14 +125,15 @@ def _grid_flops(maps: Any, grid: Any, *args: Any, out_shape: Any = None, **kwarg
     return 2 * 4 * int(torch.Size(grid[:-1]).numel()) * maps[1]
 
 
-def latencies(planner: Planner, inputs: PlannerInputs, watch: Stopwatch) -> dict[str, list[float]]:
+def latencies(planner: Planner, inputs: PlannerInputs, watch: Stopwatch, tell: Tell) -> dict[str, list[float]]:
     """Milliseconds of every part, of decoding to base_link, of all together, and of all without RiskHead and decoding.
 
     With and without RiskHead take turns, so that a drift of the machine hits both alike.
     """
     parts = PartClock(planner, watch)
     decoding, totals, plain = [], [], []
-    for _ in range(watch.repeats):
+    for number in range(watch.repeats):
+        tell(f"eager fp32, pass {number + 1} of {watch.repeats}, with and without RiskHead")
         with parts.running():
             start = watch.now()
             outputs = planner(inputs)
@@ -159,19 +162,33 @@ def risk_head_share(times: dict[str, list[float]]) -> dict[str, float]:
 
 
 def variants(
-    planner: Planner, inputs: PlannerInputs, watch: Stopwatch, compiled: bool, precisions: list[str]
+    planner: Planner,
+    inputs: PlannerInputs,
+    watch: Stopwatch,
+    modes: list[tuple[str, str]],
+    known: dict[tuple[str, str], list[float]],
+    warm_up: bool,
+    tell: Tell,
 ) -> list[dict[str, Any]]:
-    """Latency of the whole forward pass, eager and compiled, in each precision."""
+    """Latency of the whole forward pass in each of `modes`: (eager or compiled, precision).
+
+    What is `known` (ms) is not measured again. Without `warm_up` an eager mode's first call counts too.
+    """
     rows = []
-    modes: dict[str, Callable[[PlannerInputs], Any]] = {"eager": planner}
-    if compiled:
-        modes["compiled"] = torch.compile(planner)
-    for mode, model in modes.items():
-        for name in precisions:
+    compiled = torch.compile(planner)
+    for mode, name in modes:
+        model = compiled if mode == "compiled" else planner
+        times, first = known.get((mode, name), []), None
+        if not times:
             with precision(name, watch.device):
+                tell(f"{mode} {name}, first call" + (": compiling takes minutes" if mode == "compiled" else ""))
                 first = watch.milliseconds(partial(model, inputs), 1, 0)[0]
-                times = percentiles(watch.milliseconds(partial(model, inputs), warm_up=0))
-            rows.append({"mode": mode, "precision": name} | times | {"first call s": first / 1e3})
+                counts = mode == "eager" and not warm_up
+                tell(f"{mode} {name}, {watch.repeats - counts} passes more")
+                times = [first] * counts
+                times += watch.milliseconds(partial(model, inputs), watch.repeats - counts, 0)
+        seconds = {} if first is None else {"first call s": first / 1e3}
+        rows.append({"mode": mode, "precision": name} | percentiles(times) | seconds)
     return rows
 
 
@@ -181,23 +198,36 @@ def parameters_by_part(planner: Planner) -> dict[str, int]:
     return counts | {"total": parameter_count(planner)}
 
 
-def bench_model(name: str, watch: Stopwatch, compiled: bool, precisions: list[str]) -> dict[str, Any]:
-    """Everything `rsd bench model` prints, as plain data. Raises ValueError for an unknown precision."""
+def bench_model(
+    name: str, watch: Stopwatch, compiled: bool | None, precisions: list[str], tell: Tell = lambda text: None
+) -> dict[str, Any]:
+    """Everything `rsd bench model` prints, as plain data; `tell` hears what is under way.
+
+    compiled None: where a pass takes less than SLOW. Raises ValueError for an unknown precision.
+    """
     for unknown in set(precisions) - set(PRECISIONS):
         raise ValueError(f"precision {unknown!r}: allowed are {', '.join(PRECISIONS)}")
     keep_freed_memory()
+    tell(f"building {name}")
     planner, inputs = build(name, watch.device)
     config, parameters, flops = planner.config, parameters_by_part(planner), {}
     fold_batch_norm(planner.backbone)  # as PlannerRuntime does
     with torch.inference_mode():
         # The pass that counts operations and memory is also the warm-up of those that are timed.
+        tell("counting operations and memory")
         memory = peak_memory(lambda: flops.update(count_flops(planner, inputs)), watch.device)
-        times = latencies(planner, inputs, watch)
+        times = latencies(planner, inputs, watch, tell)
+        whole = [total - decoding for total, decoding in zip(times["total"], times["decode"], strict=True)]
+        seconds = min(whole) / 1e3
+        compiled = seconds < SLOW if compiled is None else compiled
+        modes = [(mode, p) for mode in ("eager", "compiled")[: 1 + compiled] for p in precisions]
+        known = {("eager", "fp32"): whole}
         return {
             "model": config.name,
             "hardware": hardware(watch.device),
             "clock": watch.clock,
             "repeats": watch.repeats,
+            "notes": _notes(seconds, compiled),
             "images": [config.cameras, *config.image.padded_size],
             "bev": [config.bev.rows, config.bev.columns],
             "parameters": parameters,
@@ -205,5 +235,13 @@ def bench_model(name: str, watch: Stopwatch, compiled: bool, precisions: list[st
             "latency ms": {part: percentiles(values) for part, values in times.items()},
             "peak memory MB": memory,
             "RiskHead": risk_head_share(times),
-            "variants": variants(planner, inputs, watch, compiled, precisions),
+            "variants": variants(planner, inputs, watch, modes, known, seconds < SLOW, tell),
         }
+
+
+def _notes(seconds: float, compiled: bool) -> list[str]:
+    """What was left out because a pass takes so long."""
+    notes = [] if compiled else ["not compiled: --compiled measures that too, and takes minutes"]
+    if seconds >= SLOW:
+        notes.append(f"a pass takes {seconds:.0f} s: eager modes had no warm-up but the pass that counted operations")
+    return notes

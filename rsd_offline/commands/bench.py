@@ -12,13 +12,20 @@ def bench_model_command(
     size: Annotated[str, typer.Option(help="base, tiny, nano, or a model configuration file")] = "base",
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     repeats: Annotated[int, typer.Option(min=1, help="timed forward passes of each measurement")] = 10,
-    compiled: Annotated[bool, typer.Option(help="also measure under torch.compile (compiling takes minutes)")] = True,
+    compiled: Annotated[
+        bool | None, typer.Option(help="also measure under torch.compile, minutes; default: where a pass takes < 2 s")
+    ] = None,
     precisions: Annotated[str, typer.Option(help="of the whole pass: comma-separated fp32, bf16, fp16")] = "fp32,bf16",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice")] = 0,
     clock: Annotated[str, typer.Option(help="wall, or process: CPU time alone, where others use the machine")] = "wall",
     out: Annotated[Path | None, typer.Option(help="default benchmarks/results/model_<size>_<hardware>.json")] = None,
 ) -> None:
-    """Parameters, GFLOP, memory and latency by part, eager against compiled, precisions, with and without RiskHead."""
+    """Parameters, GFLOP, memory and latency by part, eager against compiled, precisions, with and without RiskHead.
+
+    Each precision and each mode adds `--repeats` passes, compiling minutes: --precisions fp32 --no-compiled is least.
+    """
+    import time
+
     import torch
 
     from rsd_model.config import ConfigError
@@ -27,8 +34,14 @@ def bench_model_command(
 
     if threads:
         torch.set_num_threads(threads)
+    start = time.monotonic()
+
+    def tell(text: str) -> None:
+        typer.echo(f"{time.monotonic() - start:6.1f} s  {text}", err=True)
+
     try:
-        report = bench_model(size, Stopwatch(device, repeats, clock), compiled, [p for p in precisions.split(",") if p])
+        wanted = [p for p in precisions.split(",") if p]
+        report = bench_model(size, Stopwatch(device, repeats, clock), compiled, wanted, tell)
     except (ConfigError, ValueError) as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(2) from None
@@ -63,9 +76,11 @@ def print_report(report: dict[str, Any]) -> None:
     for column in ("mode", "precision", "p50 ms", "p99 ms", "FPS", "first call s"):
         table.add_column(column, justify="left" if column in ("mode", "precision") else "right")
     for row in report["variants"]:
-        times = (row["p50"], row["p99"], 1e3 / row["p50"], row["first call s"])
-        table.add_row(row["mode"], row["precision"], *(f"{value:.2f}" for value in times))
+        times = (row["p50"], row["p99"], 1e3 / row["p50"], row.get("first call s"))
+        table.add_row(row["mode"], row["precision"], *("" if value is None else f"{value:.2f}" for value in times))
     console.print(table)
+    for note in report["notes"]:
+        console.print(note)
     memory, risk = report["peak memory MB"], report["RiskHead"]
     console.print(f"peak memory beyond the weights: {'not known here' if memory is None else f'{memory:.0f} MB'}")
     console.print(

@@ -5,6 +5,7 @@ from torch import nn
 
 from rsd_model.config import BackboneConfig, BevConfig, ImageConfig, MapConfig, ModelConfig, ObjectConfig
 from rsd_model.ops.allocator import keep_freed_memory
+from rsd_offline.bench import model
 from rsd_offline.bench.measure import Stopwatch, peak_memory, percentiles
 from rsd_offline.bench.model import bench_model, build, count_flops, without_risk_head
 
@@ -39,8 +40,30 @@ def test_the_report_names_every_part_and_its_parts_add_up(tiniest):
     for table in ("parameters", "GFLOP"):
         assert sum(report[table][part] for part in parts) == pytest.approx(report[table]["total"])
     assert [(row["mode"], row["precision"]) for row in report["variants"]] == [("eager", "fp32"), ("eager", "bf16")]
+    assert report["notes"] == ["not compiled: --compiled measures that too, and takes minutes"]
     assert report["hardware"]["cpu"]
     assert report["hardware"]["threads"] == torch.get_num_threads()
+
+
+def test_a_slow_pass_is_not_run_for_warming_up_and_every_step_is_told(tiniest, monkeypatch):
+    monkeypatch.setattr(model, "SLOW", 0.0)
+    told, passes = [], []
+    monkeypatch.setattr(model.Planner, "forward", counted(model.Planner.forward, passes))
+    report = bench_model(tiniest, Stopwatch("cpu", repeats=2), None, ["fp32", "bf16"], told.append)
+    assert len(passes) == 1 + 2 * 2 + 2  # counting, with and without RiskHead in turn, bf16
+    assert any("no warm-up" in note for note in report["notes"])
+    assert any("not compiled" in note for note in report["notes"])
+    assert "eager fp32, pass 2 of 2, with and without RiskHead" in told
+    assert "eager bf16, first call" in told
+    assert "first call s" not in report["variants"][0]  # eager fp32 is what the parts were timed in
+
+
+def counted(function, calls):
+    def count(*args):
+        calls.append(1)
+        return function(*args)
+
+    return count
 
 
 def test_a_multiply_add_counts_as_two_and_sampling_counts_its_corners(tiniest):
