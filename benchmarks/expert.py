@@ -89,17 +89,24 @@ def print_drive(score: EpisodeScore | None, report: dict) -> None:
 
 
 def print_table(scores: list[EpisodeScore], reports: list[dict]) -> None:
-    """Per scenario: drives, successes, collisions, driving score."""
-    print(f"{'scenario':34s} drives  success  no collision  driving score")
-    for name in sorted({s.scenario for s in scores}):
-        own = [s for s in scores if s.scenario == name]
-        free = sum(not s.collided for s in own)
-        mean = np.mean([s.driving_score for s in own])
-        print(f"{name:34s} {len(own):6d} {sum(s.success for s in own):8d} {free:13d} {mean:14.1f}")
-    clean = sum(not s.collided and s.route_completion >= 100.0 for s in scores)
-    print(f"finished without a collision: {clean} of {len(scores)}")
+    """Per town and per scenario: drives, finished without a collision, successes, collided, blocked, driving score."""
+    print(f"{'':34s} drives  finished clean  success  collided  blocked  driving score")
+    drives = list(zip(scores, reports, strict=True))
+    groups = {"town": lambda d: d[1]["episode"]["town"], "scenario": lambda d: d[0].scenario, "all": lambda d: "all"}
+    for key in groups.values():
+        for name in sorted({key(drive) for drive in drives}):
+            print_row(name, [drive for drive in drives if key(drive) == name])
     mean, worst = np.mean([r["plan_ms"][0] for r in reports]), np.max([r["plan_ms"][1] for r in reports])
     print(f"plan(): mean {mean:.2f} ms, p99 of the slowest drive {worst:.2f} ms")
+
+
+def print_row(name: str, drives: list[tuple[EpisodeScore, dict]]) -> None:
+    """One line of the table; finished clean: the whole route, and no collision."""
+    clean = sum(r["outcome"] == "completed" and not s.collided for s, r in drives)
+    success, collided = sum(s.success for s, _ in drives), sum(s.collided for s, _ in drives)
+    blocked = sum(r["outcome"] == "blocked" for _, r in drives)
+    score = np.mean([s.driving_score for s, _ in drives])
+    print(f"{name:34s} {len(drives):6d} {clean:15d} {success:8d} {collided:9d} {blocked:8d} {score:14.1f}")
 
 
 def main() -> None:
