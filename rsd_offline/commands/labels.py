@@ -34,11 +34,10 @@ def show(
         content = read_store(store)
         source = _open(content.about, dataset)
         frame = frame or _riskiest(content.objects)
-        picture = _Pictures(store, source).draw([frame], tile_width=640)[frame]
-    except (FrameSourceError, LabelStoreError, KeyError) as error:
+        _write(out, _Pictures(store, source).draw([frame], tile_width=640)[frame])
+    except (FrameSourceError, LabelStoreError, UnknownFrameError, OSError) as error:
         typer.secho(f"rsd labels show: {error}", fg="red", err=True)
         raise typer.Exit(2) from None
-    _write(out, picture)
     typer.echo(f"{frame} -> {out}")
 
 
@@ -66,13 +65,23 @@ def report(
         if pictures:
             most, least = certain_frames(content, pictures)
             drawn = _Pictures(store, _open(content.about, dataset)).jpegs([*most, *least])
-            shown = {"Most certain frames": most, "Least certain frames": least}
-            shown = {heading: [(f, drawn[f]) for f in ids if f in drawn] for heading, ids in shown.items()}
+            rated = dict(zip(content.audit["frame_id"], content.audit["diff_risk"], strict=True))
+            groups = {"Frames that its samples disagree on most": least, "Frames that they agree on most": most}
+            shown = {
+                heading: [(f, f"Diff_Risk {rated[f]:.3f}", drawn[f]) for f in ids if f in drawn]
+                for heading, ids in groups.items()
+            }
     except (FrameSourceError, LabelStoreError) as error:
         typer.secho(f"rsd labels report: {error}", fg="red", err=True)
         raise typer.Exit(2) from None
-    out.write_text(render_page(found, shown))
-    out.with_suffix(".json").write_text(json.dumps(found, indent=1))
+    try:
+        out.write_text(render_page(found, shown))
+        out.with_suffix(".json").write_text(json.dumps(found, indent=1))
+    except OSError as error:
+        typer.secho(
+            f"rsd labels report: the page cannot be written ({error}): choose another --out", fg="red", err=True
+        )
+        raise typer.Exit(2) from None
     typer.echo(f"{out}, {out.with_suffix('.json')}")
 
 
@@ -113,6 +122,10 @@ def embed_texts(store: Path, encoder: TextEncoder, texts: Sequence[str]) -> None
     embeddings.close()
 
 
+class UnknownFrameError(ValueError):
+    """A frame that is not in the labels, or not in the dataset."""
+
+
 class _Pictures:
     """Draws frames of a store."""
 
@@ -120,7 +133,7 @@ class _Pictures:
         self._store, self._source = store, source
 
     def draw(self, frame_ids: Sequence[str], tile_width: int) -> dict[str, np.ndarray]:
-        """RGB pictures by frame id. KeyError: a frame without labels; FrameSourceError: one without images."""
+        """RGB pictures by frame id. Raises UnknownFrameError, and FrameSourceError for a frame without images."""
         from rsd_offline.labeling.drawing import draw_labels
 
         rows = {kind: self._rows(kind, frame_ids) for kind in ("frames", "audit", "maps", "objects")}
@@ -131,7 +144,10 @@ class _Pictures:
         drawn = {}
         for name in frame_ids:
             if name not in rows["frames"] or name not in index:
-                raise KeyError(f"frame {name} is not in the labels, or not in the dataset")
+                example = next(iter(index), None) or self._source.frame_id(0)
+                raise UnknownFrameError(
+                    f"frame {name} is not in the labels, or not in the dataset, whose frames are named like {example}"
+                )
             label, audit, risk_map = (rows[k].get(name, [None])[0] for k in ("frames", "audit", "maps"))
             frame = self._source.frame(index[name])
             drawn[name] = draw_labels(frame, rows["objects"].get(name, []), label, audit, risk_map, tile_width)
@@ -146,7 +162,7 @@ class _Pictures:
         for name in frame_ids:
             try:
                 found[name] = encode(self.draw([name], tile_width=360)[name], 75)
-            except (FrameSourceError, KeyError) as error:
+            except (FrameSourceError, UnknownFrameError) as error:
                 typer.secho(f"no picture of {name}: {error}", fg="yellow", err=True)
         return found
 
@@ -181,5 +197,5 @@ def _riskiest(objects: dict[str, list]) -> str:
 def _write(path: Path, picture: np.ndarray) -> None:
     import cv2
 
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{path} cannot be written")
+    encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+    path.write_bytes(encoded.tobytes())

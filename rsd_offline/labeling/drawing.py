@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from string import ascii_lowercase, ascii_uppercase
 
 import cv2
 import numpy as np
@@ -13,7 +15,7 @@ from rsd_offline.labeling.pictures import PictureConfig, caption, compose, draw_
 from rsd_world.actors.boxes import box_corners_2d
 
 GROUND, PAPER, INK, FAINT = (30, 32, 36), (22, 23, 26), (235, 235, 235), (150, 150, 150)
-INVALID = (140, 140, 140)
+INVALID = (170, 170, 170)
 PIXELS_PER_METRE = 8.0
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 EGO_SIZE = (4.892, 1.837)  # m
@@ -42,6 +44,7 @@ def draw_labels(
     if frame.future is not None:
         draw_future(picture, tiles, frame.rig, frame.future)
     by_name = {frame.rig.names[tile.camera]: tile for tile in tiles}
+    marks = _marks(objects)
     for item in sorted(objects, key=lambda o: o["risk"] or 0.0):
         tile = by_name.get(item["camera"])
         if tile is None or item["image_box"] is None:
@@ -50,7 +53,7 @@ def draw_labels(
         left, top, right, bottom = (round(v) for v in box)
         color = risk_color(item["risk"])
         cv2.rectangle(picture, (left, top), (right, bottom), color, 2 if item["valid"] else 1)
-        caption(picture, _mark(item), (left, max(top - 14, 0)), color, 0.42)
+        caption(picture, marks[item["object_id"]], (left, max(top - 14, 0)), color, 0.42)
     height = 420
     below = np.full((height, picture.shape[1], 3), PAPER, np.uint8)
     above = _from_above(objects, risk_map, frame.future, height)
@@ -59,10 +62,13 @@ def draw_labels(
     return np.concatenate([picture, below])
 
 
-def _mark(item: dict) -> str:
-    if not item["valid"]:
-        return f"{item['class_name']} ?"
-    return f"#{item['rank']} {item['risk']:.2f}"
+def _marks(objects: Sequence[dict]) -> dict[int, str]:
+    """Object id -> its words in the images: rank and risk, or a letter where no label is valid."""
+    letters = iter([*ascii_uppercase, *ascii_lowercase] + ["?"] * len(objects))
+    return {
+        item["object_id"]: f"{item['rank']}: {item['risk']:.2f}" if item["valid"] else f"{next(letters)} ?"
+        for item in objects
+    }
 
 
 def _from_above(objects: Sequence[dict], risk_map: dict | None, future: np.ndarray | None, height: int) -> np.ndarray:
@@ -119,13 +125,7 @@ def _words(paper: np.ndarray, frame: KeyFrame, objects: Sequence[dict], label: d
     if label["kendall_tau"] is not None:
         facts.append(f"tau {label['kendall_tau']:.2f}")
     lines.append((", ".join(f for f in facts if f), FAINT))
-    ranked = sorted((o for o in objects if o["valid"]), key=lambda o: o["rank"])
-    for item in ranked[:12]:
-        spread = f" +-{item['spread']:.2f}" if item["spread"] else ""
-        words = f"#{item['rank']} {item['class_name']} {item['risk']:.2f}{spread}  {item['cause']}"
-        lines.append((words, risk_color(item["risk"])))
-    unknown = sum(not o["valid"] for o in objects)
-    lines += [(f"{unknown} objects without a valid label", FAINT)] if unknown else []
+    lines += _judged_lines(objects) + _unjudged_lines(objects, audit)
     lines += (
         [(f"now: {label['current_action']}", INK), (f"next: {label['future_action']}", INK)] if label["control"] else []
     )
@@ -137,3 +137,27 @@ def _words(paper: np.ndarray, frame: KeyFrame, objects: Sequence[dict], label: d
         cv2.putText(
             paper, words.encode("ascii", "replace").decode(), (0, 24 + 20 * number), FONT, 0.45, color, 1, cv2.LINE_AA
         )
+
+
+def _judged_lines(objects: Sequence[dict]) -> list[tuple[str, tuple[int, int, int]]]:
+    lines = []
+    for item in sorted((o for o in objects if o["valid"]), key=lambda o: o["rank"])[:12]:
+        spread = f" +-{item['spread']:.2f}" if item["spread"] and item["spread"] >= 0.005 else ""
+        words = f"{item['rank']}: {item['class_name'].replace('_', ' ')} {item['risk']:.2f}{spread}  {item['cause']}"
+        lines.append((words, risk_color(item["risk"])))
+    return lines
+
+
+def _unjudged_lines(objects: Sequence[dict], audit: dict | None) -> list[tuple[str, tuple[int, int, int]]]:
+    """Objects without a valid label and what the samples said of them, the most disputed first."""
+    marks = _marks(objects)
+    samples = json.loads(audit["sample_risks"]) if audit is not None else []
+    rows = []
+    for item in (o for o in objects if not o["valid"]):
+        said = [sample[str(item["object_id"])] for sample in samples if str(item["object_id"]) in sample]
+        words = "samples say " + ", ".join(f"{risk:.2f}" for risk in said) if said else "no sample judged it"
+        apart = max(said) - min(said) if said else -1.0
+        rows.append((apart, f"{marks[item['object_id']][0]}: {item['class_name'].replace('_', ' ')}, {words}"))
+    if not rows:
+        return []
+    return [(f"{len(rows)} objects without a valid label", FAINT)] + [(w, INVALID) for _, w in sorted(rows)[::-1][:12]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,8 @@ def figures(store: StoreColumns, others: Mapping[str, StoreColumns] | None = Non
     """All figures of the report page; shares in [0, 1], None = there is nothing to say."""
     audit = store.audit
     faults = fault_counts(audit)
-    requests, answers = sum(audit["requests"]), sum(audit["samples"])
+    requests, samples, valid = sum(audit["requests"]), sum(audit["samples"]), np.isfinite(store.risk)
+    weight = np.array(store.objects["weight"], float)[valid]
     spread = [s for s, v in zip(store.objects["spread"], store.objects["valid"], strict=True) if v and s is not None]
     prices = Prices(**store.about.get("prices", {}))
     tokens = sum(audit["prompt_tokens"]), sum(audit["completion_tokens"])
@@ -67,13 +68,20 @@ def figures(store: StoreColumns, others: Mapping[str, StoreColumns] | None = Non
         "status": dict(Counter(audit["status"])),
         "failures": dict(Counter(f for f in audit["failure"] if f).most_common(20)),
         "objects": len(store.risk),
-        "valid_objects": int(np.isfinite(store.risk).sum()),
+        "valid_objects": int(valid.sum()),
+        "valid_share": _share(int(valid.sum()), len(store.risk)),
+        "gated_share": _share(audit["status"].count("gated"), len(audit["status"])),
+        "max_diff_risk": json.loads(store.about["identity"]["config"])["max_diff_risk"],
         "requests": requests,
         **_rates(audit),
         "parse_failure_rate": _share(sum(faults[f] + faults[f"action_{f}"] for f in PARSE_FAULTS), requests),
-        "inventions_per_answer": _share(faults["invented_id"], answers),
+        "inventions_per_sample": _share(faults["invented_id"], samples),
         "faults": dict(faults.most_common()),
         "spread": float(np.mean(spread)) if spread else None,
+        "weight": _mean(weight),
+        "risk_histogram": _histogram(store.risk),
+        "weight_histogram": _histogram(weight),
+        "diff_risk_histogram": _histogram(audit["diff_risk"]),
         "kendall_tau": _mean(store.frames["kendall_tau"]),
         "diff_risk": _mean(audit["diff_risk"]),
         "distance_share": distance_share(store.risk, store.distance),
@@ -204,6 +212,13 @@ def _risks_by_frame(store: StoreColumns) -> dict[str, dict[int, float]]:
         if np.isfinite(risk):
             found.setdefault(frame_id, {})[number] = float(risk)
     return found
+
+
+def _histogram(values: Sequence[float | None] | np.ndarray, bins: int = 25) -> tuple[list[float], list[int]]:
+    """Edges and counts of what is known, from 0 to 1."""
+    known = np.array([np.nan if v is None else v for v in values], float)
+    counts, edges = np.histogram(known[np.isfinite(known)], bins, (0.0, 1.0))
+    return edges.tolist(), counts.tolist()
 
 
 def _share(part: float, whole: float) -> float | None:
