@@ -107,7 +107,9 @@ def map_public_state(state: Mapping[str, Tensor], config: ModelConfig, source: s
             expected.discard(ours)
         else:
             found[ours] = value
-    return Mapped(found, sorted(unknown), sorted(unused), sorted(expected - found.keys()), sorted(misfits))
+    # A counter that nothing reads; files from before torch 0.4.1 (torchvision's first ResNets) do not have it.
+    missing = {key for key in expected - found.keys() if not key.endswith("num_batches_tracked")}
+    return Mapped(found, sorted(unknown), sorted(unused), sorted(missing), sorted(misfits))
 
 
 def import_public(
