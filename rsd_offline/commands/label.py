@@ -46,6 +46,7 @@ def label(
     price_out: Annotated[float, typer.Option(min=0.0, help="US$ per million answer tokens")] = 0.0,
     budget: Annotated[float | None, typer.Option(min=0.0, help="US$ that this call may spend")] = None,
     dry_run: Annotated[bool, typer.Option(help="only estimate requests, tokens and cost")] = False,
+    retry_failed: Annotated[bool, typer.Option(help="ask anew for frames that failed before")] = False,
     limit: Annotated[int, typer.Option(min=0, help="only the first frames; 0 = all")] = 0,
     shard_frames: Annotated[int, typer.Option(min=1, help="frames per Parquet shard")] = 128,
     engine: Annotated[str, typer.Option(help="local or ray")] = "local",
@@ -79,6 +80,7 @@ def _label(call: SimpleNamespace) -> None:
         StorageFullError,
         ImportError,
         ValueError,
+        OSError,
     )
     try:
         _make_and_run(call)
@@ -93,6 +95,8 @@ def _make_and_run(call: SimpleNamespace) -> None:
     from rsd_offline.labeling.run import LabelRun, claim_folder
     from rsd_offline.labeling.teachers.choose import TeacherOptions, make_teacher
 
+    if call.engine not in ("local", "ray"):
+        raise ValueError(f"engine {call.engine!r} is unknown; choose local or ray")
     options = TeacherOptions(
         call.teacher, call.model, call.base_url, call.temperature, call.structure, call.timeout, call.batch_folder,
         call.dataset / "labels", call.dial,
@@ -136,7 +140,7 @@ def _configs(call: SimpleNamespace, teacher: Teacher):
     )  # fmt: skip
     return config, RunConfig(
         concurrency=call.concurrency, shard_frames=call.shard_frames, prices=Prices(call.price_in, call.price_out),
-        budget=call.budget, asking=AskingConfig(patience=call.patience),
+        budget=call.budget, asking=AskingConfig(patience=call.patience, retry_refused=call.retry_failed),
     )  # fmt: skip
 
 
@@ -183,10 +187,13 @@ def _run_here(run: LabelRun) -> RunProgress:
 
         def show(progress: RunProgress) -> None:
             counts = progress.counts
-            text = f"{counts.answers} answers, {counts.cached} known, {progress.in_flight}/{progress.limit} in flight"
-            text += f", {(counts.prompt_tokens + counts.completion_tokens) / 1e6:.2f} M tokens"
-            text += f", {progress.cost:.2f} US$" if progress.cost else ""
-            text += f", {sum(counts.failures.values())} failed requests" if counts.failures else ""
+            tokens = counts.prompt_tokens + counts.completion_tokens
+            parts = [f"{counts.answers} answers, {progress.in_flight}/{progress.limit} in flight"]
+            parts += [f"{counts.cached} known"] if counts.cached else []
+            parts += [f"{tokens / 1e6:.2f} M tokens"] if tokens else []
+            parts += [f"{progress.cost:.2f} US$"] if progress.cost else []
+            parts += [f"{n} x {reason}" for reason, n in counts.failures.most_common(2)]
+            text = ", ".join(parts)
             bar.update(task, completed=progress.labelled, text=text)
 
         run.on_progress = show

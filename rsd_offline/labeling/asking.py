@@ -30,7 +30,10 @@ class AskingConfig:
     """Patience."""
 
     patience: float = 7200.0  # s without any answer until the server counts as gone for good
+    first_contact: float = 300.0  # s of the same while no connection was ever made: it may still be starting
     strikes: int = 6  # failures of one question while others are answered, until it is given up
+    first_refusals: int = 8  # questions refused before any is answered, until it is put down to how they are asked
+    retry_refused: bool = False  # ask anew what was refused in an earlier run
     min_free_bytes: int = 200 * 2**20  # stop in time before the disk is full
 
 
@@ -55,12 +58,13 @@ class Asker:
         self.config, self.counts = config or AskingConfig(), RunCounts()
         self.stopped: str | None = None  # why no new question is sent
         self._disk_checked = 0.0
+        self._refused_at_first: list[tuple[bytes, Answer]] | None = []  # not kept yet; None once any was answered
 
     async def ask(self, question: Question) -> Answer:
         """The teacher's answer. Raises RunStoppedError once the run has to end, AnswerPendingError for batch files."""
         key = question.key(self.teacher.identity.fingerprint)
         known = self.cache.get(key)
-        if known is not None:
+        if known is not None and not (known.refusal and self.config.retry_refused):
             self.counts.cached += 1
             return known
         try:
@@ -97,15 +101,34 @@ class Asker:
                 except TeacherRefusedError as error:
                     self.counts.failures[error.reason] += 1
                     self.throttle.succeeded()
+                    self._check_refusal(error)
                     return Answer("", refusal=error.reason)
                 except TeacherDeniedError as error:
                     self.stop(str(error))
                     raise RunStoppedError(self.stopped) from None
-            if self.throttle.silent_for > self.config.patience:
-                self.stop(f"the server has not answered for {self.config.patience:.0f} s (last: {busy})")
+            patience = self._patience(busy)
+            if self.throttle.silent_for > patience:
+                self.stop(
+                    f"the server has not answered for {patience:.0f} s (last: {busy}): see that it runs, check "
+                    "--base-url, and run again"
+                )
             strikes += busy in OWN_FAULTS and self.counts.answers > answered_before
             if strikes >= self.config.strikes:
                 return Answer("", refusal=f"gave_up_{busy}")
+
+    def _patience(self, busy: str) -> float:
+        never_seen = set(self.counts.failures) == {"no_connection"} == {busy} and self.counts.answers == 0
+        return min(self.config.patience, self.config.first_contact) if never_seen else self.config.patience
+
+    def _check_refusal(self, error: TeacherRefusedError) -> None:
+        """Stop where everything is refused from the first question on: then it is not the questions' fault."""
+        early = self._refused_at_first
+        if early is not None and len(early) + 1 >= self.config.first_refusals:
+            self.stop(
+                f"the server refused the first {len(early) + 1} questions ({error}): check --model, and try "
+                "--structure json_object or none if it knows no JSON schemas"
+            )
+            raise RunStoppedError(self.stopped)
 
     def _check(self) -> None:
         now = time.monotonic()
@@ -123,8 +146,15 @@ class Asker:
         self.counts.completion_tokens += answer.completion_tokens
         if answer.refusal.startswith("gave_up"):
             return
+        kept = [(key, answer)]
+        if self._refused_at_first is not None:
+            kept = [*self._refused_at_first, *kept]
+            self._refused_at_first = kept if answer.refusal else None
+            if answer.refusal:
+                return
         try:
-            self.cache.put(key, answer)
+            for name, known in kept:
+                self.cache.put(name, known)
         except StorageFullError as error:
             self.stop(f"{error}: make room and run again")
             raise RunStoppedError(self.stopped) from error

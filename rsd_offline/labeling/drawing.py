@@ -120,7 +120,7 @@ def _words(paper: np.ndarray, frame: KeyFrame, objects: Sequence[dict], label: d
     lines: list[tuple[str, tuple[int, int, int]]] = [(frame.frame_id, INK)]
     facts = [f"{frame.ego_speed:.1f} m/s" if frame.ego_speed is not None else "", frame.weather, frame.time_of_day]
     if audit is not None:
-        facts += [audit["status"], f"{audit['samples']} samples"]
+        facts += [audit["status"], f"{audit['samples']} sample{'s' if audit['samples'] != 1 else ''}"]
         facts += [f"Diff_Risk {audit['diff_risk']:.2f}"] if audit["diff_risk"] is not None else []
     if label["kendall_tau"] is not None:
         facts.append(f"tau {label['kendall_tau']:.2f}")

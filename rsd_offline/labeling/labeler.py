@@ -23,7 +23,7 @@ from rsd_offline.labeling.detection import Detector, ground_detections
 from rsd_offline.labeling.grounding import GroundedObject, GroundingConfig, ground_annotations
 from rsd_offline.labeling.lift import MapConfig, dense_map
 from rsd_offline.labeling.pictures import PictureConfig, front_camera
-from rsd_offline.labeling.prompts import TASKS, Prompt, load_prompt
+from rsd_offline.labeling.prompts import TASKS, VIEWS, Prompt, load_prompt
 from rsd_offline.labeling.questions import Question, Scene, action_question, make_pictures, risk_question
 from rsd_offline.labeling.store import FrameAudit, FrameLabel, ObjectLabel, RiskMapRow
 
@@ -49,6 +49,8 @@ class LabelConfig:
         for name in ("samples", "attempts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        if self.view not in ("", *VIEWS):
+            raise ValueError(f"view is {self.view!r}, choose among {', '.join(VIEWS)}")
         unknown = set(self.tasks) - set(TASKS)
         if unknown or not self.tasks:
             raise ValueError(f"tasks are {self.tasks}, choose among {', '.join(TASKS)}")

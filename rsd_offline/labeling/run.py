@@ -18,7 +18,7 @@ from rsd_offline.labeling.asking import Asker, AskingConfig, RunCounts, RunStopp
 from rsd_offline.labeling.costs import Prices, Purse
 from rsd_offline.labeling.detection import Detector
 from rsd_offline.labeling.labeler import FrameLabeler, FrameLabels, LabelConfig, config_fields
-from rsd_offline.labeling.store import shard_teacher, write_shard
+from rsd_offline.labeling.store import LabelStoreError, shard_has_failed, shard_teacher, write_shard
 from rsd_offline.labeling.teachers.base import AnswerPendingError, Teacher
 from rsd_offline.labeling.throttle import Throttle
 
@@ -81,20 +81,31 @@ def run_identity(
 
 
 def claim_folder(out: Path, identity: dict[str, str], about: dict) -> None:
-    """Write run.json, or check that the folder's is the same run. Raises OtherRunError."""
+    """Write run.json, or check that the folder's is the same run. Raises OtherRunError, LabelStoreError."""
     path = out / "run.json"
     if path.is_file():
         there = json.loads(path.read_text())
-        changed = sorted(k for k, v in identity.items() if there.get("identity", {}).get(k) != v and k != "run")
+        changed = _differences(there.get("identity", {}), identity)
         if changed:
             raise OtherRunError(
-                f"{out} holds labels of another run ({', '.join(changed)} differ): choose another folder, or delete it"
+                f"{out} holds labels of another run ({'; '.join(changed)}): choose another folder, or delete it"
             )
         return
-    out.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"identity": identity, **about}, indent=1))
-    os.replace(partial, path)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({"identity": identity, **about}, indent=1))
+        os.replace(partial, path)
+    except OSError as error:
+        raise LabelStoreError(f"labels cannot be written to {out} ({error}): choose another folder") from error
+
+
+def _differences(there: dict[str, str], here: dict[str, str]) -> list[str]:
+    """What differs between two identities: names, and for the configuration each value then and now."""
+    found = [k for k, v in here.items() if there.get(k) != v and k not in ("run", "config")]
+    found = [f"{k} was {there.get(k)}, is {here[k]}" for k in sorted(found)]
+    then, now = (json.loads(identity.get("config", "{}")) for identity in (there, here))
+    return found + [f"{k} was {then.get(k)}, is {now[k]}" for k in sorted(now) if then.get(k) != now[k]]
 
 
 class LabelRun:
@@ -122,7 +133,9 @@ class LabelRun:
     def is_done(self, shard: int) -> bool:
         """The shard was written by this very run."""
         teacher = shard_teacher(self.out, shard_name(shard))
-        return teacher is not None and teacher.get("run") == self.identity["run"]
+        if teacher is None or teacher.get("run") != self.identity["run"]:
+            return False
+        return not (self.run_config.asking.retry_refused and shard_has_failed(self.out, shard_name(shard)))
 
     async def run(self, shards: Sequence[int] | None = None) -> RunProgress:
         """Label all shards, or the given ones, that are not done. What stopped the run is in the result."""

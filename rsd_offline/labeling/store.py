@@ -254,3 +254,9 @@ def shard_teacher(folder: Path, name: str) -> dict[str, str] | None:
     metadata = pq.read_schema(path).metadata or {}
     start = "rsd.teacher."
     return {k.decode().removeprefix(start): v.decode() for k, v in metadata.items() if k.decode().startswith(start)}
+
+
+def shard_has_failed(folder: Path, name: str) -> bool:
+    """A finished shard holds frames that could not be labelled."""
+    path = folder / f"{name}.audit.parquet"
+    return path.is_file() and "failed" in pq.read_table(path, columns=["status"]).column("status").to_pylist()

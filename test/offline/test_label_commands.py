@@ -106,6 +106,14 @@ def test_batch_files_go_out_and_their_results_come_back(tmp_path, world):
 
 def test_mistakes_on_the_command_line_name_the_remedy(tmp_path, world):
     assert "needs --model" in rsd("label", world, tmp_path / "a", code=2)
+    assert "must begin with http" in rsd(
+        "label", world, tmp_path / "a", "--model", "m", "--base-url", "localhost:8000", code=2
+    )
+    (tmp_path / "file").touch()
+    assert "choose another folder" in rsd("label", world, tmp_path / "file", "--teacher", "random", code=2)
+    assert "choose among front, montage" in rsd(
+        "label", world, tmp_path / "a", "--teacher", "random", "--view", "up", code=2
+    )
     assert "choose among server, local" in rsd("label", world, tmp_path / "b", "--teacher", "oracle", code=2)
     assert "give --price-in" in rsd("label", world, tmp_path / "c", "--teacher", "random", "--budget", 1, code=2)
     assert "holds none of" in rsd("label", tmp_path / "world" / "drive", tmp_path / "d", "--teacher", "random", code=2)

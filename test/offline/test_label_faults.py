@@ -154,6 +154,34 @@ def test_a_refused_image_fails_its_frame_only_and_is_not_sent_again(tmp_path, re
     assert before == len(server.bodies) == 3
 
 
+def test_a_server_that_refuses_everything_stops_the_run_and_is_asked_again_later(tmp_path):
+    with TeacherServer(lambda n, b: Reply(status=400, raw=b'{"error": "json_schema is not supported"}')) as server:
+        progress = label(server, tmp_path, frames=20, shard_frames=20)
+        assert "json_schema is not supported" in progress.stopped
+        assert "try --structure json_object or none" in progress.stopped
+        assert len(server.bodies) < 20
+    with TeacherServer() as server:
+        progress = label(server, tmp_path, frames=20, shard_frames=20)
+    assert (progress.labelled, progress.failed, len(server.bodies)) == (20, 0, 20)
+
+
+def test_failed_frames_are_asked_for_anew_when_wanted(tmp_path):
+    with TeacherServer(lambda n, b: Reply(status=400, raw=b"{}") if n == 1 else Reply(good_answer(b))) as server:
+        label(server, tmp_path, frames=8, concurrency=1)
+        assert [a["status"] for a in rows(tmp_path, "audit")].count("failed") == 1
+        label(server, tmp_path, frames=8)
+        assert len(server.bodies) == 8
+        progress = label(server, tmp_path, frames=8, asking=AskingConfig(retry_refused=True))
+    assert (progress.labelled, progress.failed, len(server.bodies)) == (8, 0, 9)
+    assert {a["status"] for a in rows(tmp_path, "audit")} == {"ok"}
+
+
+def test_a_server_that_was_never_there_stops_the_run_early(tmp_path):
+    with TeacherServer(lambda n, b: Reply(drop=True)) as server:
+        progress = label(server, tmp_path, asking=AskingConfig(first_contact=0.2))
+    assert "check --base-url" in progress.stopped
+
+
 def test_a_wrong_key_stops_the_run_at_once_with_the_remedy(tmp_path):
     with TeacherServer(lambda n, b: Reply(status=401, raw=b"{}")) as server:
         progress = label(server, tmp_path, frames=8)
@@ -269,7 +297,7 @@ def test_a_request_holds_picture_schema_and_what_is_known_of_the_objects(tmp_pat
 def test_another_configuration_does_not_mix_into_a_store(tmp_path):
     with TeacherServer() as server:
         label(server, tmp_path)
-        with pytest.raises(OtherRunError, match=r"config differ\): choose another folder"):
+        with pytest.raises(OtherRunError, match=r"samples was 1, is 2\): choose another folder"):
             label(server, tmp_path, config=LabelConfig(tasks=("risk",), samples=2))
 
 

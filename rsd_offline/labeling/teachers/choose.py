@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +42,20 @@ def make_teacher(options: TeacherOptions) -> Teacher:
 
     if not options.model:
         raise ValueError(f"teacher {options.kind} needs --model, the name that the server knows it by")
+    if options.kind == "server":
+        _check_address(options.base_url or os.environ.get("OPENAI_BASE_URL"))
     config = ServerConfig(options.model, options.base_url, options.temperature, options.structure, options.timeout)
     if options.kind == "server":
         return OpenAIServer(config)
     from rsd_offline.labeling.teachers.batch_files import BatchFiles
 
     return BatchFiles(options.batch_folder, config)
+
+
+def _check_address(url: str | None) -> None:
+    if not url and not os.environ.get("OPENAI_API_KEY"):
+        raise ValueError(
+            "no server is named: give --base-url, such as http://localhost:8000/v1, or set OPENAI_API_KEY for OpenAI's"
+        )
+    if url and not url.startswith(("http://", "https://")):
+        raise ValueError(f"base URL {url!r} must begin with http:// or https://, such as http://localhost:8000/v1")

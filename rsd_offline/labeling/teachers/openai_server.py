@@ -122,7 +122,7 @@ class OpenAIServer:
         except self._openai.APIConnectionError as error:
             raise TeacherBusyError("no_connection") from error
         except self._openai.APIStatusError as error:
-            raise _by_status(error.status_code, error.response.headers, str(error)) from None
+            raise _by_status(error.status_code, error.response.headers, " ".join(error.response.text.split())) from None
         try:
             body = json.loads(text)
         except ValueError:
