@@ -230,12 +230,13 @@ def measure_memory(frames: int) -> dict:
     def watch(progress: RunProgress) -> None:
         if progress.labelled >= (len(resident) + 1) * frames / 10:
             resident.append(resident_mb())
+            print(f"{progress.labelled} frames, {resident[-1]:.1f} MB", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         teacher, config = ControlTeacher("constant"), LabelConfig(tasks=("risk",))
         run = LabelRun(SyntheticFrames(frames, 1600), Path(folder), teacher, config, RunConfig(), on_progress=watch)
         asyncio.run(run.run())
-    return {"frames": frames, "resident_mb_by_tenth": [round(r, 1) for r in resident]}
+    return {"frames": frames, "resident_mb_by_tenth": [round(r, 1) for r in resident], "cpu_s": time.process_time()}
 
 
 def main() -> None:

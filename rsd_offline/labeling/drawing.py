@@ -140,12 +140,12 @@ def _words(paper: np.ndarray, frame: KeyFrame, objects: Sequence[dict], label: d
 
 
 def _judged_lines(objects: Sequence[dict]) -> list[tuple[str, tuple[int, int, int]]]:
-    lines = []
-    for item in sorted((o for o in objects if o["valid"]), key=lambda o: o["rank"])[:12]:
+    lines, ranked = [], sorted((o for o in objects if o["valid"]), key=lambda o: o["rank"])
+    for item in ranked[:12]:
         spread = f" +-{item['spread']:.2f}" if item["spread"] and item["spread"] >= 0.005 else ""
         words = f"{item['rank']}: {item['class_name'].replace('_', ' ')} {item['risk']:.2f}{spread}  {item['cause']}"
         lines.append((words, risk_color(item["risk"])))
-    return lines
+    return lines + ([(f"and {len(ranked) - 12} more", FAINT)] if len(ranked) > 12 else [])
 
 
 def _unjudged_lines(objects: Sequence[dict], audit: dict | None) -> list[tuple[str, tuple[int, int, int]]]:
