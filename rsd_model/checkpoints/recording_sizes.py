@@ -17,8 +17,9 @@ ENCODER = re.compile(r"mid/enc(\d+)/0")
 def image_size_candidates(golden: GoldenFile) -> list[tuple[int, int]]:
     """(height, width) in px that the recorded images may have had, the likeliest first.
 
-    Known where the file holds its images or `image_size`. Otherwise the first backbone feature leaves eight candidates
-    a side: twice the principal point of the first camera decides; where it does not fit (a cropped image) all stay.
+    Known where the file holds its images or `image_size`. Otherwise the first feature of backbone or pyramid leaves
+    eight candidates a side, and twice the principal point of the first camera is the likeliest, then the same padded;
+    where it does not fit at all (a cropped image) all eight stay.
     """
     frame = golden.frames[0]
     if f"f{frame}/images" in golden.values:
@@ -30,7 +31,7 @@ def image_size_candidates(golden: GoldenFile) -> list[tuple[int, int]]:
     rig = golden.values[f"f{frame}/lidar2img"]
     centre = _principal_point(rig.reshape(-1, *rig.shape[-2:])[0])
     guess = (round(2.0 * centre[1]), round(2.0 * centre[0]))
-    feature = golden.shape(frame, "mid/backbone/0")
+    feature = golden.shape(frame, "mid/backbone/0") or golden.shape(frame, "mid/fpn/0")
     if feature is None:
         if min(guess) < 1:
             raise GoldenError(f"{golden.path}: holds no image_size, no mid/backbone/0, and a rig that does not tell it")
@@ -41,10 +42,10 @@ def image_size_candidates(golden: GoldenFile) -> list[tuple[int, int]]:
 
 
 def _sides(cells: int, guess: int) -> list[int]:
-    """Lengths whose feature has `cells` cells: the guess alone if it is one of them, else all, multiples first."""
+    """Lengths whose feature has `cells` cells: the guess, padded or not, if it is one of them, else all of them."""
     longest = cells * BACKBONE_STRIDE
     if -(-guess // BACKBONE_STRIDE) == cells:
-        return [guess]
+        return list(dict.fromkeys((guess, longest)))
     return list(range(longest, longest - BACKBONE_STRIDE, -1))
 
 

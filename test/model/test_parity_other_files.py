@@ -58,6 +58,7 @@ class Recording:
     seed: int = 0
     image_seed: int = 0
     crop: float = 0.0  # px the images were cut at the top: the principal point is not in their middle
+    padding: int = 0  # px at the bottom that the rig knows nothing of
 
 
 def record(path, what, change=lambda values: None):
@@ -68,7 +69,7 @@ def record(path, what, change=lambda values: None):
     config = replace(SMALL, cameras=what.cameras, image=image, bev=bev, quirks=quirks)
     model = Planner(config).eval()
     set_rule_weights(model, config, what.seed)
-    rig = lidar_to_image(bench2drive_rig(image.width, image.height))[: what.cameras]
+    rig = lidar_to_image(bench2drive_rig(image.width, image.height - what.padding))[: what.cameras]
     rig[:, 1] -= what.crop * rig[:, 2]
     recorder, values, prev, raw = Recorder(model), {}, None, None
     for frame in range(what.frames):
@@ -112,8 +113,16 @@ def small_base(monkeypatch):
         Recording(image=(33, 47), bev=(4, 9), frames=3, cameras=1, seed=7, image_seed=7),
         Recording(seed=5, image_seed=0, batch=3),
         Recording(image=(40, 64), crop=11.0, seed=2),
+        Recording(image=(48, 80), padding=5, frames=1),
     ],
-    ids=["as shared", "odd sizes, one frame", "three frames, one camera", "batch of three", "cropped images"],
+    ids=[
+        "as shared",
+        "odd sizes, one frame",
+        "three frames, one camera",
+        "batch of three",
+        "cropped images",
+        "padded images",
+    ],
 )
 def test_every_tensor_of_a_recording_of_other_sizes_agrees(tmp_path, what):
     run = ParityRun(GoldenFile(record(tmp_path / "other.npz", what)), what.seed)
@@ -184,11 +193,12 @@ def test_unknown_and_damaged_tensors_miss_with_a_reason(tmp_path):
     assert "2 frames, 1 x 6 images 80x48, BEV 6x6" in result.output
 
 
-def test_a_rig_with_the_principal_point_in_the_middle_leaves_one_image_size(tmp_path):
+def test_the_principal_point_tells_the_image_size_where_it_fits_the_feature(tmp_path):
     plain = GoldenFile(record(tmp_path / "plain.npz", Recording(image=(50, 70), frames=1)))
     cropped = GoldenFile(record(tmp_path / "cropped.npz", Recording(image=(50, 70), frames=1, crop=20.0)))
-    assert image_size_candidates(plain) == [(50, 70)]
-    assert image_size_candidates(cropped) == [(height, 70) for height in range(56, 48, -1)]
+    assert image_size_candidates(plain) == [(50, 70), (50, 72), (56, 70), (56, 72)]
+    assert image_size_candidates(cropped)[:2] == [(56, 70), (55, 70)]
+    assert {height for height, _ in image_size_candidates(cropped)} == set(range(49, 57))
 
 
 @pytest.mark.parametrize(
