@@ -223,7 +223,7 @@ def test_images_of_another_clock_are_refused_with_the_remedy(ros_domain: int):
         b.vehicle.sim_time = 20 * SECOND  # simulated stamps, though the planner was not told of simulation time
         b.vehicle.send_mounts()
         remedy = "behind this node's clock; set use_sim_time"
-        for _ in range(50):
+        for _ in range(200):
             b.vehicle.tick()
             if b.spin_until(lambda: any(remedy in stop.stop_reason for stop in b.vehicle.stops()), 0.3):
                 break
