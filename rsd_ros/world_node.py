@@ -99,16 +99,18 @@ class WorldNode(Node):
         return self.world.done or (limit > 0.0 and self.world.time >= limit)
 
     def drive(self) -> None:
-        """Run the episode to its end."""
+        """Run the episode to its end; the last report is sent however it ends."""
         self.topics.start(self.world, ns_to_stamp(self._now))
         self._wait_for_driver()
         begin = time.monotonic()
-        while not self._over:
-            self._tick()
-            if self.settings.realtime_factor > 0.0:
-                due = begin + self.world.time / self.settings.realtime_factor
-                time.sleep(max(due - time.monotonic(), 0.0))
-        self._finish(time.monotonic() - begin)
+        try:
+            while not self._over:
+                self._tick()
+                if self.settings.realtime_factor > 0.0:
+                    due = begin + self.world.time / self.settings.realtime_factor
+                    time.sleep(max(due - time.monotonic(), 0.0))
+        finally:
+            self._finish(time.monotonic() - begin)
 
     def _tick(self) -> None:
         started = time.perf_counter()

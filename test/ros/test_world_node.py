@@ -182,6 +182,8 @@ def test_a_tick_without_a_sound_command_goes_on_with_the_last_one_and_an_interru
         assert spin_until([driver], lambda sentence=sentence: sentence in process.output()), process.output()
     assert process.stop() == 0, process.output()
     assert "Traceback" not in process.output()
+    ticks = len(driver.clock)  # an interrupted drive is reported on, too
+    assert spin_until([driver], lambda: events(driver).get("time", 0.0) >= 0.1 * (ticks - 2))
 
 
 @pytest.mark.usefixtures("gl_process")
