@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
+
 from rsd_offline.datasets.frames import FrameSource
 from rsd_offline.labeling.answer_cache import AnswerCache
 from rsd_offline.labeling.asking import Asker, AskingConfig, RunCounts, RunStoppedError
@@ -29,7 +31,7 @@ class RunConfig:
 
     concurrency: int = 64  # requests in flight at most
     shard_frames: int = 128
-    threads: int = 4  # that read and encode images
+    threads: int = min(4, os.cpu_count() or 1)  # that read, ground and encode frames
     first_pause: float = 1.0  # s after a first failure
     prices: Prices = field(default_factory=Prices)
     budget: float | None = None  # US dollars of this call
@@ -140,7 +142,8 @@ class LabelRun:
     async def run(self, shards: Sequence[int] | None = None) -> RunProgress:
         """Label all shards, or the given ones, that are not done. What stopped the run is in the result."""
         cache = AnswerCache(self.out / "answers", self.run_config.writer, self.run_config.shared_cache)
-        executor = ThreadPoolExecutor(self.run_config.threads, "rsd-label")
+        # Frames are worked on side by side: threads within one picture would only get into each other's way.
+        executor = ThreadPoolExecutor(self.run_config.threads, "rsd-label", cv2.setNumThreads, (1,))
         throttle = Throttle(self.run_config.concurrency, self.run_config.first_pause)
         purse = Purse(self.run_config.prices, self.run_config.budget)
         asker = Asker(self.teacher, cache, throttle, purse, self.run_config.asking)
