@@ -16,7 +16,9 @@ def offsets_along_route(progress: Tensor, route: Tensor, start: Tensor, spacing:
     vehicle's own place; one frame with x right, y forward. A vehicle beside the route comes back within about REJOIN.
     """
     path = _path(route - start, spacing)  # (B, R + 1, 2), the vehicle at the origin
-    along = progress[..., 1].clamp(min=0.0).cumsum(-1) / spacing  # in points
+    forward = progress[..., 1]
+    forward = forward + (forward.clamp(min=0.0) - forward).detach()  # a step clamped to 0 must still learn to move
+    along = forward.cumsum(-1) / spacing  # in points
     index = along.detach().floor().clamp(0, path.shape[1] - 2).long()
     flat = index.flatten(1)[..., None].expand(-1, -1, 2)
     first = path.gather(1, flat).view(*index.shape, 2)

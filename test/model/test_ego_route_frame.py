@@ -40,3 +40,11 @@ def test_progress_past_the_end_goes_straight_on_and_gradients_reach_it():
     torch.testing.assert_close(places[0, 0, -1], torch.tensor([0.0, 48.0]))
     places.sum().backward()
     assert (progress.grad != 0).all()
+
+
+def test_a_step_held_at_zero_learns_to_move():
+    progress = steps(-1.0).clone().requires_grad_()
+    offsets = offsets_along_route(progress, straight_route(), START, 2.5)
+    assert (offsets == 0.0).all()
+    (offsets[..., 1] - 1.0).abs().sum().backward()
+    assert (progress.grad[..., 1] < 0.0).all()
