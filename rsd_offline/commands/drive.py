@@ -43,7 +43,12 @@ def drive(
             results.append(result)
             mean = sum(r.score.driving_score for r in results) / len(results)
             wins = sum(r.score.success for r in results)
-            progress.update(task, advance=1, text=f"success {wins}/{len(results)}, driving score {mean:.1f}")
+            text = f"success {wins}/{len(results)}, driving score {mean:.1f}"
+            progress.update(task, advance=1, text=text)
+            if not progress.console.is_terminal:
+                progress.console.print(f"{len(results)} of {len(episodes)} drives: {result.outcome}; so far {text}")
+            if out is not None:  # what is driven is kept where the rest is cut off
+                write_report(out, config, results, aggregate([r.score for r in results]))
     summary = aggregate([r.score for r in results])
     table = Table("figure", "value", title=f"{policy} in {town}: {len(results)} drives ({summary['version']})")
     for key in ("driving_score", "route_completion", "success_rate", "collision_rate", "efficiency", "comfort"):
@@ -51,5 +56,3 @@ def drive(
     for name, row in summary["scenarios"].items():
         table.add_row(name, f"{row['success']}/{row['total']}, driving score {row['driving_score']:.1f}")
     Console().print(table)
-    if out is not None:
-        write_report(out, config, results, summary)
