@@ -9,9 +9,6 @@ import numpy as np
 
 from rsd_model.contracts import PLAN_STEP_SECONDS, VehicleControl
 
-STANDSTILL = 0.05  # m/s
-WALKING_PACE = 1.5  # m/s
-
 
 @dataclass(frozen=True)
 class FollowerParameters:
@@ -25,7 +22,6 @@ class FollowerParameters:
     lookahead_max: float = 15.0  # m
     speed_horizon: float = 1.0  # s of the plan that decides the target speed
     stop_distance: float = 0.6  # m, a plan shorter than this over its 3 s means: stand still
-    halt_distance: float = 2.0  # m, slowing down to walking pace, a plan shorter than this means: stop fully first
     kp: float = 0.35  # throttle per m/s of speed error
     ki: float = 0.06  # throttle per m/s of mean error over the window
     window: int = 20  # ticks of the integral
@@ -60,7 +56,6 @@ class TrajectoryFollower:
     def __init__(self, parameters: FollowerParameters | None = None) -> None:
         self.parameters = parameters or FollowerParameters()
         self._errors: deque[float] = deque(maxlen=self.parameters.window)
-        self._has_stood = True  # since it last drove faster than walking pace
 
     def reset(self) -> None:
         """Forget the integral, after a stop or a jump in time."""
@@ -77,20 +72,12 @@ class TrajectoryFollower:
             raise ValueError("the trajectory follower got a trajectory, speed or age that is not finite")
         p = self.parameters
         travelled = float(np.linalg.norm(np.diff(np.vstack([np.zeros((1, 2)), trajectory]), axis=0), axis=1).sum())
-        if travelled < p.stop_distance or self._halts(travelled, speed):
+        if travelled < p.stop_distance:
             self.reset()
             return VehicleControl(brake=1.0 if speed > 1.0 else 0.6)
         wanted = target_speed(trajectory, age + p.speed_horizon)
         throttle, brake = self._pedals(wanted, speed)
         return VehicleControl(throttle=throttle, brake=brake, steer=self._steer(trajectory, speed))
-
-    def _halts(self, travelled: float, speed: float) -> bool:
-        """Whether to stop fully: a network that cannot remember if it has stood rolls through a stop sign in doubt."""
-        if speed < STANDSTILL:
-            self._has_stood = True
-        elif speed > WALKING_PACE:
-            self._has_stood = False
-        return not self._has_stood and speed < WALKING_PACE and travelled < self.parameters.halt_distance
 
     def _steer(self, trajectory: np.ndarray, speed: float) -> float:
         p = self.parameters

@@ -30,17 +30,13 @@ CONTROL_PARAMETERS = (
     ),
     Parameter("lookahead_min", _FOLLOWER.lookahead_min, "m, but never nearer than this", 0.5, 20.0),
     Parameter("speed_horizon", _FOLLOWER.speed_horizon, "s of the plan that decides the target speed", 0.1, 3.0),
-    Parameter("stop_distance", _FOLLOWER.stop_distance, "m, a plan shorter than this means: stand still", 0.0, 5.0),
-    Parameter(
-        "halt_distance", _FOLLOWER.halt_distance, "m, at walking pace a shorter plan means: stop fully first", 0.0, 10.0
-    ),
     Parameter("kp", _FOLLOWER.kp, "throttle per m/s of speed error", 0.0, 5.0),
     Parameter("ki", _FOLLOWER.ki, "throttle per m/s of mean speed error", 0.0, 5.0),
     Parameter("max_throttle", _FOLLOWER.max_throttle, "largest throttle", 0.0, 1.0),
 )
 FOLLOWER_FIELDS = (
-    "wheelbase", "rear_axle", "max_wheel_angle", "lookahead_seconds", "lookahead_min", "speed_horizon",
-    "stop_distance", "halt_distance", "kp", "ki", "max_throttle",
+    "wheelbase", "rear_axle", "max_wheel_angle", "lookahead_seconds", "lookahead_min", "speed_horizon", "kp", "ki",
+    "max_throttle",
 )  # fmt: skip
 
 

@@ -35,16 +35,6 @@ def test_it_accelerates_below_the_plan_and_brakes_above_it(plan_speed, speed):
     assert (control.throttle > 0.0) == (plan_speed > speed) and (control.brake > 0.0) == (plan_speed < speed)
 
 
-def test_slowing_down_to_a_creep_ends_in_a_full_stop_after_which_it_may_creep():
-    creep = straight(0.4)  # 1.2 m in 3 s
-    follower = TrajectoryFollower()
-    assert follower.control(creep, 0.8).brake < 0.5
-    follower.control(straight(5.0), 5.0)
-    assert follower.control(creep, 0.8).brake >= 0.5
-    assert follower.control(creep, 0.0).throttle > 0.0
-    assert follower.control(creep, 0.3).throttle > 0.0
-
-
 def test_values_that_are_not_finite_are_refused():
     plan = straight(5.0)
     plan[3, 1] = np.nan
