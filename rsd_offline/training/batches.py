@@ -18,7 +18,7 @@ from rsd_model.inputs import ImageNormaliser, can_bus, ego_status, network_image
 from rsd_model.losses.targets import PlannerTargets
 from rsd_model.network import PlannerInputs
 from rsd_offline.datasets.episode_store import DriveFrame, Episode, decode_image
-from rsd_offline.training.config import TrainConfig
+from rsd_offline.training.config import MOMENTS, TrainConfig
 from rsd_offline.training.language_answers import LanguageAnswers
 from rsd_offline.training.targets import SampleTargets, sample_targets
 
@@ -76,7 +76,6 @@ class NetworkImages:
         return np.stack([network_image(decode_image(data), self._config) for data in frame.images])
 
 
-MOMENTS = ("cruise", "brake", "wait", "start")
 STANDING = 1.0  # m/s; slower counts as standing
 DRIVES_OFF = 1.5  # m of plan from which on a standing vehicle is about to start
 BRAKES = 0.6  # of the way at constant speed; a shorter plan brakes

@@ -8,6 +8,8 @@ from pathlib import Path
 from rsd_model.config_reader import ConfigError, build, read_yaml
 from rsd_offline.datasets.collect import CollectConfig
 
+MOMENTS = ("cruise", "brake", "wait", "start")  # what a vehicle does in a frame, by its speed and the expert's plan
+
 
 @dataclass(frozen=True)
 class RoundConfig:
@@ -61,10 +63,8 @@ class TrainConfig:
                 raise ConfigError(f"{key}: {getattr(self, key)} is not in [0, 1]")
         if self.rounds[0].student_drives:
             raise ConfigError("rounds[0].student_drives: there is no student before the first round")
-
-        unknown = self.moment_shares.keys() - {"cruise", "brake", "wait", "start"}
-        if unknown or any(share < 0.0 for share in self.moment_shares.values()):
-            raise ConfigError(f"moment_shares: {self.moment_shares} may hold cruise, brake, wait, start, each >= 0")
+        if self.moment_shares.keys() - set(MOMENTS) or any(share < 0.0 for share in self.moment_shares.values()):
+            raise ConfigError(f"moment_shares: {self.moment_shares} may hold {', '.join(MOMENTS)}, each >= 0")
 
     @property
     def total_steps(self) -> int:

@@ -9,8 +9,8 @@ from rsd_model.config import load_model_config
 from rsd_model.network import risk_head_config
 from rsd_offline.datasets.collect import CollectConfig
 from rsd_offline.datasets.episode_store import Episode, find_episodes, write_episode
-from rsd_offline.training.batches import MOMENTS, StepBatches, moments
-from rsd_offline.training.config import RoundConfig, TrainConfig
+from rsd_offline.training.batches import StepBatches, moments
+from rsd_offline.training.config import MOMENTS, RoundConfig, TrainConfig
 
 TRAIN = TrainConfig("test", "", (RoundConfig("first", 1),), CollectConfig(), batch_size=4, history_drop=0.0)
 
