@@ -35,7 +35,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32 there."""
-    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+    return device.type == "cuda" or (device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
