@@ -145,6 +145,9 @@ class MotionConfig:
     map_distance: float = 0.2  # in normalised BEV units; farther map instances are not attended
 
 
+EGO_STATUS = ("known", "speed", "acceleration", "yaw_rate", "standstill")  # `rsd_model.inputs.ego_status` says what
+
+
 @dataclass(frozen=True)
 class EgoConfig:
     """The plan. The last four fields add inputs that VAD lacks; off (0, false) in base."""
@@ -154,13 +157,15 @@ class EgoConfig:
     layers: int = 1
     route_points: int = 0  # points of the route ahead that enter the ego query
     route_spacing: float = 2.0  # m between those points
-    status_size: int = 0  # numbers of ego status that enter the ego query (3: speed, acceleration, yaw rate)
+    status: tuple[str, ...] = ()  # of EGO_STATUS: numbers of the vehicle itself that enter the ego query
     bev_points: int = 0  # sampling points of the ego query into the BEV around each route point
     along_route: bool = False  # true: the plan is told along the route, as progress and distance beside it
 
     def __post_init__(self) -> None:
-        for name in ("route_points", "status_size", "bev_points"):
+        for name in ("route_points", "bev_points"):
             _check(getattr(self, name) >= 0, f"ego.{name}", getattr(self, name), ">= 0")
+        known = set(self.status) <= set(EGO_STATUS) and len(set(self.status)) == len(self.status)
+        _check(known, "ego.status", self.status, f"each once of {', '.join(EGO_STATUS)}")
         _check(self.route_spacing > 0, "ego.route_spacing", self.route_spacing, "> 0")
         _check(not self.along_route or self.route_points > 1, "ego.along_route", True, "false without ego.route_points")
         _check(

@@ -25,7 +25,15 @@ from rsd_model.contracts import (
 )
 from rsd_model.decode import decode, decode_trajectories
 from rsd_model.heads.risk import risk_map_to_grid
-from rsd_model.inputs import ImageNormaliser, can_bus, ego_status, network_image, rig_projection, route_input
+from rsd_model.inputs import (
+    ImageNormaliser,
+    StandstillMemory,
+    can_bus,
+    ego_status,
+    network_image,
+    rig_projection,
+    route_input,
+)
 from rsd_model.network import Planner, PlannerInputs, risk_head_config
 from rsd_model.ops.allocator import keep_freed_memory
 
@@ -112,7 +120,7 @@ class PlannerRuntime:
         self.model = self._thread.submit(self._prepared, weights, config, seed).result()
         self.config: ModelConfig = self.model.config
         self._autocast = _autocast(self.device, precision)
-        self._memory = BevMemory()
+        self._memory, self._standstill = BevMemory(), StandstillMemory()
         self._projection: tuple[CameraRig, Tensor] | None = None
         self._normalise = ImageNormaliser(self.config.image, self.device)
 
@@ -127,6 +135,7 @@ class PlannerRuntime:
     def reset(self) -> None:
         """Forget earlier frames: a new drive begins, or time has jumped."""
         self._memory.clear()
+        self._standstill = StandstillMemory()
 
     def warm_up(self, rig: CameraRig) -> None:
         """Plan on black images twice, so that the first real frame does not pay for set-up; leaves no memory behind."""
@@ -165,7 +174,7 @@ class PlannerRuntime:
         previous = self._memory.before(frame.ego.stamp)
         images = torch.from_numpy(np.stack([network_image(i, config.image) for i in frame.images]))
         route = route_input(frame.route, config) if config.ego.route_points else None
-        status = ego_status(frame.ego, config) if config.ego.status_size else None
+        status = ego_status(frame.ego, self._standstill.update(frame.ego), config) if config.ego.status else None
         bus = can_bus(frame.ego, previous.ego if previous else None)
 
         def batch_of_one(values: np.ndarray | None) -> Tensor | None:

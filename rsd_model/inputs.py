@@ -11,6 +11,9 @@ from rsd_model.config import ImageConfig, ModelConfig
 from rsd_model.contracts import CameraRig, EgoState
 from rsd_model.geometry import base_to_lidar_points, lidar_to_image, wrap_angle, yaw_of
 
+STANDSTILL = 0.1  # m/s; slower is standing, as Bench2Drive's stop-sign test has it
+STANDSTILL_FADES = 10.0  # m driven after which a standstill counts 1 / e
+
 
 def network_image(image: np.ndarray, config: ImageConfig) -> np.ndarray:
     """Resize an RGB image (h, w, 3) uint8 to the configured size and pad it with zeros at the right and the bottom."""
@@ -86,6 +89,35 @@ def route_input(route: np.ndarray, config: ModelConfig) -> np.ndarray:
     return base_to_lidar_points(points).astype(np.float32)
 
 
-def ego_status(ego: EgoState, config: ModelConfig) -> np.ndarray:
-    """(S,) float32, first S = ego.status_size of: forward speed m/s, forward acceleration m/s^2, yaw rate rad/s."""
-    return np.array([ego.speed, ego.acceleration[0], ego.yaw_rate], np.float32)[: config.ego.status_size]
+class StandstillMemory:
+    """Metres driven since the vehicle last stood: whether a stop sign has been obeyed is in no image."""
+
+    def __init__(self) -> None:
+        self.metres = np.inf  # never seen standing
+        self._before: EgoState | None = None
+
+    def update(self, ego: EgoState) -> float:
+        """Take the ego state of one instant in; returns the metres up to it. A stamp in the past forgets."""
+        before, self._before = self._before, ego
+        if abs(ego.speed) < STANDSTILL:
+            self.metres = 0.0
+        elif before is None or ego.stamp < before.stamp:
+            self.metres = np.inf
+        else:
+            self.metres += float(np.linalg.norm((ego.pose - before.pose)[:2, 3]))
+        return self.metres
+
+
+def ego_status(ego: EgoState, since_standstill: float, config: ModelConfig) -> np.ndarray:
+    """(S,) float32 numbers of about 1 that `config.ego.status` names (`EGO_STATUS`); zeros mean: not known.
+
+    `since_standstill` m is what `StandstillMemory` says; it enters as 1 at a standstill, fading to 0.
+    """
+    values = {
+        "known": 1.0,
+        "speed": ego.speed / 10.0,
+        "acceleration": ego.acceleration[0] / 3.0,
+        "yaw_rate": ego.yaw_rate / 0.5,
+        "standstill": np.exp(-since_standstill / STANDSTILL_FADES),
+    }
+    return np.array([values[name] for name in config.ego.status], np.float32)

@@ -28,7 +28,7 @@ class PlannerInputs:
     can_bus: Tensor  # (B, 18) VAD's layout, position and yaw in degrees relative to the previous frame
     command: Tensor | None = None  # (B,) Command; unused by the forward pass, which plans for every command
     route: Tensor | None = None  # (B, R, 2) m, LiDAR frame, evenly spaced, from the ego on
-    ego_status: Tensor | None = None  # (B, S) forward speed m/s, forward acceleration m/s^2, yaw rate rad/s
+    ego_status: Tensor | None = None  # (B, S) of about 1, those that ego.status names; zeros: not known
     camera_valid: Tensor | None = None  # (B, N) bool; a camera that is not valid is never attended
     prev_bev: Tensor | None = None  # (B, HW, dims) BEV of the previous frame
 
@@ -128,5 +128,5 @@ def example_inputs(config: ModelConfig, batch: int = 1, seed: int = 0) -> Planne
         can_bus=torch.zeros(batch, 18),
         command=torch.full((batch,), 3),
         route=torch.randn(batch, ego.route_points, 2, generator=generator) * 5.0 if ego.route_points else None,
-        ego_status=torch.randn(batch, ego.status_size, generator=generator) if ego.status_size else None,
+        ego_status=torch.randn(batch, len(ego.status), generator=generator) if ego.status else None,
     )

@@ -15,8 +15,6 @@ from rsd_model.heads.objects import ObjectQueries
 from rsd_model.heads.route_frame import offsets_along_route
 from rsd_model.layers import DeformableAttention, InteractionLayer, regression_branch
 
-STATUS_SCALE = (10.0, 3.0, 0.5)  # m/s, m/s^2, rad/s: brings the ego status to about 1
-
 
 @dataclass(frozen=True)
 class EgoPlan:
@@ -31,7 +29,6 @@ class RouteContext(nn.Module):
 
     low: Tensor
     extent: Tensor
-    status_scale: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -39,8 +36,8 @@ class RouteContext(nn.Module):
         dims, ego = config.dims, config.ego
         if ego.route_points:
             self.route_mlp = nn.Sequential(nn.Linear(2 * ego.route_points, dims), nn.ReLU(), nn.Linear(dims, dims))
-        if ego.status_size:
-            self.status_mlp = nn.Sequential(nn.Linear(ego.status_size, dims), nn.ReLU(), nn.Linear(dims, dims))
+        if ego.status:
+            self.status_mlp = nn.Sequential(nn.Linear(len(ego.status), dims), nn.ReLU(), nn.Linear(dims, dims))
         if ego.bev_points:
             self.place_embedding = nn.Embedding(ego.route_points, dims)
             self.bev_attention = DeformableAttention(dims, config.heads, 1, ego.bev_points)
@@ -52,16 +49,13 @@ class RouteContext(nn.Module):
         low = torch.tensor(config.bev.range[:2])
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("extent", torch.tensor(config.bev.size), persistent=False)
-        scale = torch.ones(ego.status_size)
-        scale[: len(STATUS_SCALE)] = torch.tensor(STATUS_SCALE)[: ego.status_size]
-        self.register_buffer("status_scale", scale, persistent=False)
 
     def forward(self, query: Tensor, bev: Tensor, route: Tensor | None, status: Tensor | None) -> Tensor:
         """query (B, 1, dims) to the same; route (B, R, 2) m LiDAR frame, None = straight ahead; status (B, S)."""
         ego = self.config.ego
-        if ego.status_size:
-            status = query.new_zeros(len(bev), ego.status_size) if status is None else status
-            query = query + self.status_mlp(status[:, : ego.status_size].to(query.dtype) / self.status_scale)[:, None]
+        if ego.status:
+            status = query.new_zeros(len(bev), len(ego.status)) if status is None else status
+            query = query + self.status_mlp(status.to(query.dtype))[:, None]
         if ego.route_points:
             route = self.sampled(route, query)
             query = query + self.route_mlp((route / self.extent).flatten(1))[:, None]
@@ -104,7 +98,7 @@ class EgoHead(nn.Module):
         self.map_position = nn.Linear(2, dims)
         self.map_layers = nn.ModuleList([InteractionLayer(*sizes) for _ in range(ego.layers)])
         self.plan_branch = regression_branch(2 * dims, ego.commands * ego.steps * 2)
-        self.context = RouteContext(config) if ego.route_points or ego.status_size else None
+        self.context = RouteContext(config) if ego.route_points or ego.status else None
         # Quirk: the public code places the ego at the BEV's corner.
         place = torch.zeros(2) if config.quirks.ego_at_corner else torch.tensor(config.bev.ego_place)
         self.register_buffer("place", place.view(1, 1, 2), persistent=False)

@@ -16,6 +16,7 @@ import numpy as np
 
 from rsd_model.contracts import PLAN_STEP_SECONDS, VehicleControl
 from rsd_model.geometry import bench2drive_rig
+from rsd_model.inputs import StandstillMemory
 from rsd_offline.datasets.episode_store import DriveFrame, encode_images, write_episode
 from rsd_offline.labeling.store import FrameLabel, ObjectLabel, write_shard
 from rsd_world.expert.expert import Expert
@@ -112,13 +113,15 @@ class EpisodeCollector:
         frames: list[DriveFrame] = []
         objects: list[ObjectLabel] = []
         ticks_per_frame = round(PLAN_STEP_SECONDS / plan.episode.dt)
+        standstill = StandstillMemory()
         for tick in range(int(plan.max_seconds / plan.episode.dt)):
+            since_standstill = standstill.update(world.ego_state())
             if world.done or any(i.kind.is_collision for i in world.infractions):
                 break
             expert_plan = expert.plan()
             if tick % ticks_per_frame == 0:
                 frame_id = f"{plan.name}/{len(frames):05d}"
-                frame, observation = record_frame(world, renderer, expert_plan.trajectory)
+                frame, observation = record_frame(world, renderer, expert_plan.trajectory, since_standstill)
                 frames.append(frame)
                 objects += label_objects(world, observation, frame_id)
             world.step(drivers(tick, expert_plan.control))
@@ -164,16 +167,19 @@ class EpisodeCollector:
         return self._student
 
 
-def record_frame(world: World, renderer: Renderer, plan: np.ndarray) -> tuple[DriveFrame, Observation]:
-    """Render and observe this instant; `plan` (6, 2) m, base_link, is the expert's."""
+def record_frame(
+    world: World, renderer: Renderer, plan: np.ndarray, since_standstill: float
+) -> tuple[DriveFrame, Observation]:
+    """Render and observe this instant; `plan` (6, 2) m, base_link, is the expert's, `since_standstill` in m."""
     rendered = renderer.render(world.snapshot)
     seen = observe(world, rendered.instance)
     ego = world.ego_state()
     frame = DriveFrame(
         stamp=ego.stamp, images=encode_images(rendered.rgb), pose=ego.pose, velocity=ego.velocity,
-        acceleration=ego.acceleration, yaw_rate=ego.yaw_rate, command=int(world.command()),
-        route=world.route_ahead(), plan=plan, boxes=seen.boxes, velocities=seen.velocities, labels=seen.labels,
-        ids=seen.ids, pixels=seen.pixels, map_points=seen.map_points, map_labels=seen.map_labels,
+        acceleration=ego.acceleration, yaw_rate=ego.yaw_rate, since_standstill=since_standstill,
+        command=int(world.command()), route=world.route_ahead(), plan=plan, boxes=seen.boxes,
+        velocities=seen.velocities, labels=seen.labels, ids=seen.ids, pixels=seen.pixels,
+        map_points=seen.map_points, map_labels=seen.map_labels,
     )  # fmt: skip
     return frame, seen
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from rsd_model.contracts import CameraRig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 JPEG_QUALITY = 92
 
 
@@ -40,6 +40,7 @@ class DriveFrame:
     velocity: np.ndarray  # (3,) m/s
     acceleration: np.ndarray  # (3,) m/s^2
     yaw_rate: float  # rad/s
+    since_standstill: float  # m driven since the vehicle last stood
     command: int
     route: np.ndarray  # (R, 2) m, 1 m apart
     plan: np.ndarray  # (6, 2) m, the expert's plan from here
@@ -52,7 +53,7 @@ class DriveFrame:
     map_labels: np.ndarray  # (M,) int
 
 
-_FIXED = ("stamp", "pose", "velocity", "acceleration", "yaw_rate", "command", "plan")
+_FIXED = ("stamp", "pose", "velocity", "acceleration", "yaw_rate", "since_standstill", "command", "plan")
 _RAGGED = ("route", "boxes", "velocities", "labels", "ids", "pixels", "map_points", "map_labels")
 
 

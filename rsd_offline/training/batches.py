@@ -152,7 +152,8 @@ class StepBatches(Dataset):
         valid = np.ones((len(frames), cameras), bool)
         if rng.random() < self._train.camera_drop:
             valid[:, rng.integers(cameras)] = False
-        status = np.stack([ego_status(e, self._model) for e in egos])
+        since = [frame.since_standstill for frame in frames]
+        status = np.stack([ego_status(e, s, self._model) for e, s in zip(egos, since, strict=True)])
         if rng.random() < self._train.status_drop:
             status = np.zeros_like(status)
         frame_id = episode.frame_id(index)

@@ -118,7 +118,7 @@ def test_route_and_status_are_ignored_where_they_are_off():
     model, inputs = Planner(config).eval(), example_inputs(config)
     with torch.inference_mode():
         plain = model(inputs)["ego_fut_preds"]
-        routed = model(replace(inputs, route=torch.randn(1, 12, 2), ego_status=torch.randn(1, 3)))["ego_fut_preds"]
+        routed = model(replace(inputs, route=torch.randn(1, 12, 2), ego_status=torch.randn(1, 2)))["ego_fut_preds"]
     assert torch.equal(plain, routed)
 
 

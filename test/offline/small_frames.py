@@ -67,7 +67,8 @@ def write_world(root: Path, frames: int, boxes: np.ndarray = BOXES) -> Path:
         drive.append(
             DriveFrame(
                 stamp=0.5 * index, images=encode_images(images(index)), pose=pose, velocity=np.array([8.0, 0.0, 0.0]),
-                acceleration=np.zeros(3), yaw_rate=0.0, command=3, route=np.zeros((5, 2)), plan=np.zeros((6, 2)),
+                acceleration=np.zeros(3), yaw_rate=0.0, since_standstill=4.0 * index,
+                command=3, route=np.zeros((5, 2)), plan=np.zeros((6, 2)),
                 boxes=boxes, velocities=np.tile([2.0, 0.0], (3, 1)), labels=np.array([0, 7, 2]),
                 ids=np.array([101, 102, 103]), pixels=np.full(3, 50),
                 map_points=np.array([[[-5.0, 0.5], [30.0, 0.5]]]), map_labels=np.array([3]),

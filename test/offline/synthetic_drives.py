@@ -29,6 +29,7 @@ def drive_frame(index: int) -> DriveFrame:
         velocity=np.array([SPEED, 0.0, 0.0]),
         acceleration=np.zeros(3),
         yaw_rate=0.0,
+        since_standstill=SPEED * stamp,
         command=3,
         route=np.stack([np.arange(50.0), np.zeros(50)], axis=1),
         plan=np.stack([SPEED * 0.5 * np.arange(1, 7), np.zeros(6)], axis=1),
@@ -65,7 +66,7 @@ def write_small_model(path: Path) -> Path:
         },
         "objects": {"queries": 8, "layers": 1, "points": 2, "max_decoded": 8},
         "map": {"instances": 4, "points": 5, "layers": 1, "sampling_points": 2, "max_decoded": 4},
-        "ego": {"route_points": 4, "route_spacing": 2.5, "status_size": 1, "bev_points": 2},
+        "ego": {"route_points": 4, "route_spacing": 2.5, "status": ["known", "speed"], "bev_points": 2},
         "risk_head": {"map_resolution": 2.0, "dims": 16, "layers": 1, "points": 2},
     }  # fmt: skip
     path.write_text(yaml.safe_dump(small))

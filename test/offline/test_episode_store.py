@@ -20,9 +20,10 @@ def drive_frame(index: int, objects: int) -> DriveFrame:
     images = [np.full((36, 64, 3), 10 * index + camera, np.uint8) for camera in range(6)]
     return DriveFrame(
         stamp=0.5 * index, images=encode_images(images), pose=np.eye(4), velocity=np.array([index, 0.0, 0.0]),
-        acceleration=np.zeros(3), yaw_rate=0.1, command=3, route=rng.normal(size=(5 + index, 2)),
-        plan=rng.normal(size=(6, 2)), boxes=rng.normal(size=(objects, 7)), velocities=np.zeros((objects, 2)),
-        labels=np.zeros(objects, int), ids=np.arange(objects) + 1, pixels=np.full(objects, 9),
+        acceleration=np.zeros(3), yaw_rate=0.1, since_standstill=2.0 * index,
+        command=3, route=rng.normal(size=(5 + index, 2)), plan=rng.normal(size=(6, 2)),
+        boxes=rng.normal(size=(objects, 7)), velocities=np.zeros((objects, 2)), labels=np.zeros(objects, int),
+        ids=np.arange(objects) + 1, pixels=np.full(objects, 9),
         map_points=np.zeros((2, 10, 2)), map_labels=np.array([0, 3]),
     )  # fmt: skip
 
@@ -35,7 +36,7 @@ def test_an_episode_reads_back_as_it_was_written(tmp_path):
     for index, frame in enumerate(frames):
         read = episode.frame(index)
         assert read.images == frame.images
-        for key in ("route", "plan", "boxes", "ids", "map_points", "velocity"):
+        for key in ("route", "plan", "boxes", "ids", "map_points", "velocity", "since_standstill"):
             np.testing.assert_array_equal(getattr(read, key), getattr(frame, key))
         assert abs(int(decode_image(read.images[4]).mean()) - (10 * index + 4)) <= 1
 

@@ -53,7 +53,7 @@ def test_moments_tell_standing_from_starting_and_cruising_from_braking(tmp_path)
 
 def test_a_moments_share_decides_what_is_drawn(batches):
     starts = batches(moment_shares={"start": 1.0}, status_drop=0.0)[0]
-    assert (starts.ego_status[-1] == 0.0).all()
+    assert (starts.ego_status[-1] == torch.tensor([1.0, 0.0])).all()  # known, speed
     assert (starts.targets.ego_future.abs().sum(dim=(1, 2)) > 1.5).all()
     waits = batches(moment_shares={"wait": 1.0}, status_drop=0.0)[0]
     assert (waits.targets.ego_future == 0.0).all()
