@@ -18,14 +18,22 @@ def drive(
     weather: Annotated[list[str] | None, typer.Option(help="weathers in turn; default all six")] = None,
     plan_every: Annotated[int, typer.Option(help="simulation ticks between two plans")] = 1,
     workers: Annotated[int, typer.Option(help="processes")] = 2,
-    out: Annotated[Path | None, typer.Option(help="write the report as JSON")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the report as JSON, anew after each drive")] = None,
+    resume: Annotated[bool, typer.Option(help="keep the drives that OUT holds already")] = False,
 ) -> None:
     """Drive many routes in this process and print Bench2Drive's scores: results in the embedded world, not in CARLA."""
     from rich.console import Console
     from rich.table import Table
 
     from rsd_model.resources import config_path
-    from rsd_offline.evaluation.drive import DriveConfig, drive_all, evaluation_episodes, write_report
+    from rsd_offline.evaluation.drive import (
+        DriveConfig,
+        ReportError,
+        drive_all,
+        driven_before,
+        evaluation_episodes,
+        write_report,
+    )
     from rsd_offline.training.run import progress_bar
     from rsd_world.render.weather import WEATHERS
     from rsd_world.scenarios import scenario_catalogue
@@ -36,10 +44,16 @@ def drive(
     config = DriveConfig(policy=policy, weights=str(weights or ""), plan_every=plan_every)
     names = [info.name for info in scenario_catalogue()] if scenarios else []
     episodes = evaluation_episodes(town, routes, seed, names, weather or list(WEATHERS))
-    results = []
+    try:
+        results = driven_before(out, config, episodes) if resume and out is not None else []
+    except ReportError as error:
+        typer.secho(f"eval drive: {error}", fg="red", err=True)
+        raise typer.Exit(2) from error
+    driven = {result.episode for result in results}
+    missing = [episode for episode in episodes if episode not in driven]
     with progress_bar() as progress:
-        task = progress.add_task(f"{policy} in {town}", total=len(episodes), text="")
-        for result in drive_all(config, episodes, workers):
+        task = progress.add_task(f"{policy} in {town}", total=len(episodes), completed=len(results), text="")
+        for result in drive_all(config, missing, workers):
             results.append(result)
             mean = sum(r.score.driving_score for r in results) / len(results)
             wins = sum(r.score.success for r in results)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import platform
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rsd_model.geometry import bench2drive_rig
 from rsd_offline.evaluation.policies import ExpertPolicy, Policy, RouteFollowerPolicy, StudentPolicy
 from rsd_world.score.episode_score import EpisodeScore, score_episode
+from rsd_world.score.route_score import RouteScore
 from rsd_world.world import Episode, World
 
 POLICIES = ("student", "expert", "constant")
+
+
+class ReportError(ValueError):
+    """A report of earlier drives cannot be gone on with."""
 
 
 @dataclass(frozen=True)
@@ -131,13 +137,47 @@ def result_row(result: DriveResult) -> dict[str, Any]:
         **asdict(result.episode), "outcome": result.outcome, "seconds": round(result.seconds, 1),
         "driving_score": score.driving_score, "route_completion": score.route_completion, "success": score.success,
         "efficiency": score.efficiency, "comfort": score.comfort, "infractions": list(result.infractions),
+        "score": asdict(score),
     }  # fmt: skip
+
+
+def result_of(row: dict[str, Any]) -> DriveResult:
+    """The result that `result_row` made `row` of."""
+    episode = Episode(**{f.name: row[f.name] for f in fields(Episode)})
+    score = EpisodeScore(**{**row["score"], "route": RouteScore(**row["score"]["route"])})
+    return DriveResult(episode, score, row["outcome"], row["seconds"], tuple(row["infractions"]))
+
+
+def report_config(config: DriveConfig) -> dict[str, Any]:
+    """What a report says of how it was driven: the configuration and which weights the file held."""
+    weights = hashlib.sha256(Path(config.weights).read_bytes()).hexdigest() if config.weights else ""
+    return {**asdict(config), "weights_sha256": weights}
+
+
+def driven_before(path: Path, config: DriveConfig, episodes: Sequence[Episode]) -> list[DriveResult]:
+    """Those of `episodes` that the report at `path` holds; none where there is no report.
+
+    Raises ReportError when it is damaged or was driven by another configuration or other weights.
+    """
+    if not path.exists():
+        return []
+    try:
+        report = json.loads(path.read_text())
+        results = [result_of(row) for row in report["routes"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReportError(f"{path} is no report that can be gone on with ({error!r}): choose another --out") from error
+    asked = report_config(config)
+    if differing := [key for key in asked if report["config"].get(key) != asked[key]]:
+        raise ReportError(f"{path} was driven with another {', '.join(differing)}: choose another --out")
+    return [result for result in results if result.episode in episodes]
 
 
 def write_report(path: Path, config: DriveConfig, results: Sequence[DriveResult], table: dict[str, Any]) -> None:
     """Write the aggregate and every route as JSON."""
     rows = sorted((result_row(r) for r in results), key=lambda row: row["route"])
     machine = platform.processor() or platform.machine()
-    report = {"config": asdict(config), "machine": machine, "table": table, "routes": rows}
+    report = {"config": report_config(config), "machine": machine, "table": table, "routes": rows}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1))
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(report, indent=1))
+    partial.replace(path)

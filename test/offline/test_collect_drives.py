@@ -6,7 +6,15 @@ import pytest
 from rsd_model.contracts import VehicleControl
 from rsd_offline.datasets.collect import CollectConfig, EpisodeCollector, Perturbation, plan_episodes
 from rsd_offline.datasets.episode_store import Episode, decode_image, find_episodes
-from rsd_offline.evaluation.drive import DriveConfig, Driver, evaluation_episodes, result_row
+from rsd_offline.evaluation.drive import (
+    DriveConfig,
+    Driver,
+    ReportError,
+    driven_before,
+    evaluation_episodes,
+    result_row,
+    write_report,
+)
 from rsd_offline.labeling.store import read_judged, read_risks
 from rsd_world.render.offscreen import GraphicsUnavailableError
 
@@ -65,6 +73,24 @@ def test_a_drive_is_scored_and_its_row_is_plain_json():
     row = json.loads(json.dumps(result_row(result)))
     assert row["town"] == "birch"
     assert 0.0 <= row["driving_score"] <= 100.0
+
+
+def test_drives_of_a_report_are_not_driven_again_unless_another_driver_made_them(tmp_path):
+    episodes = evaluation_episodes("birch", 2, 3, [], ["clear"])
+    config = DriveConfig(policy="constant", max_seconds=2.0)
+    result = Driver(config).drive(episodes[1])
+    path = tmp_path / "report.json"
+    assert driven_before(path, config, episodes) == []
+    write_report(path, config, [result], {})
+    kept = driven_before(path, config, episodes)
+    assert [k.episode for k in kept] == [episodes[1]]
+    assert kept[0].score == result.score
+    assert driven_before(path, config, episodes[:1]) == []
+    with pytest.raises(ReportError, match="max_seconds"):
+        driven_before(path, DriveConfig(policy="constant", max_seconds=9.0), episodes)
+    path.write_text("{")
+    with pytest.raises(ReportError, match="choose another --out"):
+        driven_before(path, config, episodes)
 
 
 def test_a_student_without_weights_is_refused():
