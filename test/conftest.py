@@ -27,6 +27,11 @@ settings.register_profile("explore", max_examples=2000, deadline=None)
 settings.load_profile("repeatable")
 
 
+def pytest_configure() -> None:
+    """A test run that is told to end (a time limit, a cancelled job) ends as on Ctrl-C: with its processes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 @pytest.fixture
 def ros_domain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]:
     """A ROS_DOMAIN_ID that no other test on this machine holds, set in the environment; discovery stays local."""
