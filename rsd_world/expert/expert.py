@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 YELLOW_BRAKING = 3.2  # m/s^2, who cannot stop with it drives on at yellow
 RED_BRAKING = 7.0  # m/s^2, and at red
+CENTRE_GAP = 0.4  # m before a line: the centre has not crossed it, which is what counts
 SIGN_ZONE = 5.0  # m of the front before its line in which a stop counts
 WALKER_BRAKING = 4.0  # m/s^2 with which the ego could still stop for a walker that steps out
 PASSING_DIFFERENCE = 3.5  # m/s faster than a vehicle on the next lane
@@ -172,21 +173,25 @@ class Expert:
         if lateral.wait_before is not None:
             holds.append(Hold(max(lateral.wait_before - self._s, self._half_length), math.inf, lateral.reason))
         for line in self._reference.stop_lines:
-            distance = line.s - self._s - self._half_length  # from the front
-            if distance < -0.8 or distance > 80.0:
+            room = line.s - self._s - CENTRE_GAP
+            if room < 0.0 or room > 80.0:
                 continue
-            reason = self._line_reason(line.s, line.light, line.sign, distance, speed)
+            reason = self._line_reason(line.s, line.light, line.sign, room, speed)
             if reason:
                 holds.append(Hold(line.s - self._s - LINE_GAP, math.inf, reason))
         return holds
 
-    def _line_reason(self, s: float, light: int | None, sign: int | None, distance: float, speed: float) -> str:
-        needed = speed**2 / (2.0 * max(distance, 0.05))
+    def _line_reason(self, s: float, light: int | None, sign: int | None, room: float, speed: float) -> str:
+        """Why to stop at a line, `room` m before the centre is over it: who is too far still stops, on the line."""
+        needed = speed**2 / (2.0 * max(room, 0.05))
+        distance = room + CENTRE_GAP - self._half_length  # from the front
         if light is not None:
             state = self._world.snapshot.lights.get(light, LightState.OFF)
-            limit = {LightState.RED: RED_BRAKING, LightState.YELLOW: YELLOW_BRAKING}.get(state)
-            if limit is not None and (needed < limit or speed < 1.0):
-                return "red light" if state is LightState.RED else "yellow light"
+            if state is LightState.RED and (needed < RED_BRAKING or speed < 1.0):
+                return "red light"
+            comfortable = speed < 1.0 or speed**2 / (2.0 * max(distance, 0.05)) < YELLOW_BRAKING
+            if state is LightState.YELLOW and distance > -0.8 and comfortable:
+                return "yellow light"
         if sign is not None:
             if distance < SIGN_ZONE and speed < 0.1:
                 self._stopped_at.add(s)

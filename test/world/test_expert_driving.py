@@ -225,17 +225,32 @@ def test_it_stops_before_a_red_light_and_goes_at_green():
     assert drive(stage, 5.0, expert)[0][-1] > 3.0
 
 
-def test_it_stops_once_at_a_stop_sign_and_drives_on():
+@pytest.fixture
+def stop_sign():
+    """A stage, its expert and the arc length of a stop sign's line."""
     for route in range(12):
         stage = Stage("alder", route=route)
         expert = Expert(stage)
         lines = [line for line in expert._reference.stop_lines if line.sign is not None and line.s > 40.0]
         if lines:
-            break
-    stage.place_ego(lines[0].s - 40.0, speed=8.0)
-    speeds, _, _, _ = drive(stage, 20.0, expert, until=lambda st: st.tracker.s > lines[0].s + 5.0)
+            return stage, expert, lines[0].s
+    raise AssertionError("no route of alder has a stop sign after 40 m")
+
+
+def test_it_stops_once_at_a_stop_sign_and_drives_on(stop_sign):
+    stage, expert, line = stop_sign
+    stage.place_ego(line - 40.0, speed=8.0)
+    speeds, _, _, _ = drive(stage, 20.0, expert, until=lambda st: st.tracker.s > line + 5.0)
     assert speeds.min() < 0.1
-    assert stage.tracker.s > lines[0].s
+    assert stage.tracker.s > line
+
+
+def test_who_rolls_over_a_stop_line_with_the_front_is_still_told_to_stop(stop_sign):
+    stage, expert, line = stop_sign
+    stage.place_ego(line - 1.5, speed=1.5)
+    assert expert.plan().reason == "stop sign"
+    stage.place_ego(line + 0.5, speed=1.5)
+    assert expert.plan().reason != "stop sign"
 
 
 def test_it_moves_right_and_slows_down_for_an_emergency_vehicle_behind(open_road):
