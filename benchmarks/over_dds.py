@@ -23,6 +23,7 @@ from rich.table import Table
 
 from rsd_model.resources import config_path
 from rsd_offline.evaluation.drive import DriveConfig, drive_all, evaluation_episodes
+from rsd_offline.training.run import progress_bar
 from rsd_ros.demo_processes import process_environment
 from rsd_world.render.weather import WEATHERS
 from rsd_world.scenarios import scenario_catalogue
@@ -45,6 +46,33 @@ def drive_over_dds(episode: Episode, weights: Path, folder: Path) -> dict[str, A
     return json.loads(reports[-1].read_text())
 
 
+def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of all drives: the scores in process and over DDS, and the real-time factor over DDS."""
+    weights = options.weights or config_path("weights/nano.safetensors")
+    names = [info.name for info in scenario_catalogue()] if options.scenarios else []
+    episodes = evaluation_episodes(options.town, options.routes, options.seed, names, list(WEATHERS))
+    rows, inside = [], {}
+    with progress_bar() as progress:
+        task = progress.add_task("in process", total=2 * len(episodes), text="")
+        for result in drive_all(DriveConfig(weights=str(weights)), episodes, workers=2):
+            inside[result.episode] = result.score.driving_score
+            progress.update(task, advance=1, text=result.outcome)
+        for episode in episodes:
+            with tempfile.TemporaryDirectory() as folder:
+                outside = drive_over_dds(episode, weights, Path(folder))
+            row = {
+                "route": episode.route, "scenario": episode.scenario or "-", "weather": episode.weather,
+                "in_process": inside[episode], "over_dds": outside["world"]["score"]["driving_score"],
+                "real_time_factor": outside["real_time_factor"],
+            }  # fmt: skip
+            rows.append(row)
+            text = f"route {episode.route}: {row['in_process']:.1f} in process, {row['over_dds']:.1f} over DDS"
+            progress.update(task, description="over DDS", advance=1, text=text)
+            if not progress.console.is_terminal:
+                progress.console.print(text)
+    return rows
+
+
 def main() -> None:
     """Drive, compare, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -55,25 +83,15 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=None, help="default: the shipped nano weights")
     parser.add_argument("--out", type=Path, default=Path("out/over_dds.json"))
     options = parser.parse_args()
-    weights = options.weights or config_path("weights/nano.safetensors")
-    names = [info.name for info in scenario_catalogue()] if options.scenarios else []
-    episodes = evaluation_episodes(options.town, options.routes, options.seed, names, list(WEATHERS))
-    inside = {r.episode: r for r in drive_all(DriveConfig(weights=str(weights)), episodes, workers=2)}
+    rows = compare(options)
+    figures = ("in_process", "over_dds", "real_time_factor")
+    means = {key: sum(row[key] for row in rows) / len(rows) for key in figures}
     table = Table("route", "scenario", "weather", "in process", "over DDS", "real-time factor")
-    rows = []
-    for episode in episodes:
-        with tempfile.TemporaryDirectory() as folder:
-            outside = drive_over_dds(episode, weights, Path(folder))
-        score, factor = outside["world"]["score"]["driving_score"], outside["real_time_factor"]
-        own = inside[episode].score.driving_score
-        rows.append({"route": episode.route, "in_process": own, "over_dds": score, "real_time_factor": factor})
+    for row in [*rows, {"route": "mean", "scenario": "", "weather": "", **means}]:
         table.add_row(
-            str(episode.route), episode.scenario or "-", episode.weather, f"{own:.1f}", f"{score:.1f}", f"{factor:.2f}"
-        )
-    means = {key: sum(row[key] for row in rows) / len(rows) for key in ("in_process", "over_dds", "real_time_factor")}
-    table.add_row(
-        "mean", "", "", *(f"{means[key]:.1f}" for key in ("in_process", "over_dds")), f"{means['real_time_factor']:.2f}"
-    )
+            str(row["route"]), row["scenario"], row["weather"],
+            f"{row['in_process']:.1f}", f"{row['over_dds']:.1f}", f"{row['real_time_factor']:.2f}",
+        )  # fmt: skip
     Console().print(table)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     options.out.parent.mkdir(parents=True, exist_ok=True)
