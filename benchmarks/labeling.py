@@ -167,7 +167,7 @@ def measure_rate(frames: int, concurrency: int, delay: float, width: int) -> dic
 class AtOnce:
     """A teacher that looks and answers without any client: what is left is our own work."""
 
-    looks, samples, family, reach = True, True, "general", float("inf")
+    looks, samples, family, reach, choices = True, True, "general", float("inf"), 1
     identity = TeacherIdentity("at once")
 
     async def ask(self, question: Question) -> Answer:

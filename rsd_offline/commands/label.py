@@ -33,6 +33,9 @@ def label(
     view: Annotated[str, typer.Option(help="front or montage for the risk question; default: the prompt's")] = "",
     task: Annotated[list[str] | None, typer.Option(help="risk and/or action; default both")] = None,
     samples: Annotated[int, typer.Option(min=1, help="answers to the risk question per frame")] = 3,
+    choices: Annotated[
+        int, typer.Option(min=1, help="samples that one request to a server may ask for; 1 = each by itself")
+    ] = 8,
     red_line: Annotated[bool, typer.Option(help="show the ego's future as a red line (biases the teacher)")] = False,
     detector: Annotated[str, typer.Option(help="ground with this zero-shot detector of transformers")] = "",
     temperature: Annotated[float, typer.Option(min=0.0)] = 0.7,
@@ -99,7 +102,7 @@ def _make_and_run(call: SimpleNamespace) -> None:
         raise ValueError(f"engine {call.engine!r} is unknown; choose local or ray")
     options = TeacherOptions(
         call.teacher, call.model, call.base_url, call.temperature, call.structure, call.timeout, call.batch_folder,
-        call.dataset / "labels", call.dial,
+        call.dataset / "labels", call.dial, call.choices,
     )  # fmt: skip
 
     def make_source() -> FrameSource:
@@ -229,11 +232,13 @@ def _print_estimate(run: LabelRun) -> None:
     labeler = FrameLabeler(run.source, Unasked(), run.config, ThreadPoolExecutor(1), run._detector)  # type: ignore[arg-type]
     done = sum(len(run.shard_indices(s)) for s in run.shards() if run.is_done(s))
     samples = run.config.samples if run.teacher.samples else 1
-    found = estimate_run(labeler, len(run.source), run.run_config.prices, samples)
+    found = estimate_run(labeler, len(run.source), run.run_config.prices, samples, run.teacher.choices)
+    dearer = found.cost_singly > found.cost
+    singly = f" ({found.cost_singly:.2f} if the server gives one answer to a request)" if dearer else ""
     typer.echo(
         f"{found.frames} frames ({done} already labelled), {found.objects_per_frame:.1f} objects a frame\n"
         f"about {found.requests:,} requests, {found.prompt_tokens:,} prompt tokens, {found.completion_tokens:,} answer "
-        f"tokens, {found.cost:.2f} US$ (from {found.looked_at} frames, {found.unreadable} of them "
+        f"tokens, {found.cost:.2f} US${singly} (from {found.looked_at} frames, {found.unreadable} of them "
         "unreadable; nothing was asked)"
     )
 
@@ -241,10 +246,12 @@ def _print_estimate(run: LabelRun) -> None:
 def _print_end(progress: RunProgress, teacher: Teacher) -> None:
     counts = progress.counts
     typer.echo(
-        f"{progress.labelled}/{progress.frames} frames labelled ({progress.failed} failed), {counts.answers} answers, "
-        f"{counts.cached} known, {counts.prompt_tokens:,} + {counts.completion_tokens:,} tokens, "
-        f"{progress.cost:.4f} US$"
+        f"{progress.labelled}/{progress.frames} frames labelled ({progress.failed} failed), {counts.answers} answers "
+        f"to {counts.requests} requests, {counts.cached} known, {counts.prompt_tokens:,} + "
+        f"{counts.completion_tokens:,} tokens, {progress.cost:.4f} US$"
     )
+    if counts.why_singly:
+        typer.echo(f"samples were asked for one by one: the server {counts.why_singly} when asked for several")
     if counts.failures:
         typer.echo("requests without an answer: " + ", ".join(f"{k} {n}" for k, n in counts.failures.most_common()))
     if progress.pending:

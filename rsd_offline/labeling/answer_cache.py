@@ -10,6 +10,7 @@ import errno
 import json
 import sqlite3
 import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +22,21 @@ class StorageFullError(OSError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one question. `refusal` is a lasting refusal's reason; there is no text then."""
+    """What came back for one question. `refusal` is a lasting refusal's reason; there is no text then.
+
+    Where one request brought several answers, the first of them bears its tokens and the others have `requests` 0.
+    """
 
     text: str
     finish_reason: str = "stop"
     prompt_tokens: int = 0
     completion_tokens: int = 0
     refusal: str = ""
+    requests: int = 1
 
 
 class AnswerCache:
-    """Answers by key. Every answer is committed by itself: what was received survives a kill."""
+    """Answers by key. The answers of every request are committed at once: what was received survives a kill."""
 
     def __init__(self, folder: Path, writer: str = "answers", shared: bool = False) -> None:
         """`shared`: other machines write into the folder too (no write-ahead log, which needs shared memory)."""
@@ -57,17 +62,28 @@ class AnswerCache:
 
     def get(self, key: bytes) -> Answer | None:
         """The answer to a question, or None."""
+        return self.get_all([key]).get(key)
+
+    def get_all(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
+        """The answers to those questions that have one."""
+        found: dict[bytes, bytes] = {}
         for database in (self._own, *self._others):
-            rows = _rows(database, "SELECT value FROM answers WHERE key = ?", (key,))
-            if rows:
-                return Answer(**json.loads(zlib.decompress(rows[0][0])))
-        return None
+            missing = [key for key in keys if key not in found]
+            if missing:
+                places = ", ".join("?" * len(missing))
+                found |= _rows(database, f"SELECT key, value FROM answers WHERE key IN ({places})", missing)
+        return {key: Answer(**json.loads(zlib.decompress(value))) for key, value in found.items()}
 
     def put(self, key: bytes, answer: Answer) -> None:
         """Keep an answer. Raises StorageFullError where the disk takes no more."""
-        value = zlib.compress(json.dumps(vars(answer)).encode(), 1)
-        with _storage(self._path):
-            self._own.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, value))
+        self.put_all({key: answer})
+
+    def put_all(self, answers: Mapping[bytes, Answer]) -> None:
+        """Keep answers, all or none of them. Raises StorageFullError where the disk takes no more."""
+        rows = [(key, zlib.compress(json.dumps(vars(answer)).encode(), 1)) for key, answer in answers.items()]
+        with _storage(self._path), self._own:
+            self._own.execute("BEGIN IMMEDIATE")
+            self._own.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
 
     def close(self) -> None:
         """Close all files."""
@@ -92,7 +108,7 @@ class _storage:
             ) from error
 
 
-def _rows(database: sqlite3.Connection, statement: str, values: tuple) -> list[tuple]:
+def _rows(database: sqlite3.Connection, statement: str, values: Sequence) -> list[tuple]:
     try:
         return database.execute(statement, values).fetchall()
     except sqlite3.OperationalError as error:

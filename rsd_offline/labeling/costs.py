@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rsd_offline.labeling.answer_cache import Answer
@@ -49,12 +50,13 @@ class Purse:
         self._ratio = 1.0  # largest seen ratio of real to estimated prompt tokens
         self._returned = asyncio.Condition()
 
-    async def reserve(self, question: Question) -> float:
-        """Set aside what the question may cost at most. Raises BudgetReachedError where that does not fit."""
+    async def reserve(self, question: Question, count: int = 1) -> float:
+        """Set aside what a request for `count` answers may cost at most. Raises BudgetReachedError."""
         if self.budget is None:
             return 0.0
         while True:
-            worst = self.prices.cost(estimated_tokens(question)[0] * self._ratio * 1.1, question.max_tokens)
+            prompt = estimated_tokens(question)[0] * self._ratio * 1.1
+            worst = self.prices.cost(prompt, count * question.max_tokens)
             if self.spent + self._reserved + worst <= self.budget:
                 self._reserved += worst
                 self._held += 1
@@ -67,11 +69,12 @@ class Purse:
             async with self._returned:
                 await self._returned.wait()
 
-    async def settle(self, question: Question, reserved: float, answer: Answer | None) -> None:
-        """Put back what was set aside and pay for the answer, if one came."""
-        if answer is not None:
-            self.spent += self.prices.cost(answer.prompt_tokens, answer.completion_tokens)
-            self._ratio = max(self._ratio, answer.prompt_tokens / max(estimated_tokens(question)[0], 1.0))
+    async def settle(self, question: Question, reserved: float, answers: Sequence[Answer]) -> None:
+        """Put back what was set aside and pay for the request, if it brought answers."""
+        prompt_tokens = sum(answer.prompt_tokens for answer in answers)
+        self.spent += self.prices.cost(prompt_tokens, sum(answer.completion_tokens for answer in answers))
+        if prompt_tokens:
+            self._ratio = max(self._ratio, prompt_tokens / max(estimated_tokens(question)[0], 1.0))
         if self.budget is not None:
             self._reserved -= reserved
             self._held -= 1

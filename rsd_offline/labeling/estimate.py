@@ -9,7 +9,8 @@ import numpy as np
 from rsd_offline.datasets.frames import FrameSourceError
 from rsd_offline.labeling.costs import Prices, estimated_tokens
 from rsd_offline.labeling.labeler import FrameLabeler
-from rsd_offline.labeling.questions import action_question, risk_question
+from rsd_offline.labeling.prompts import Prompt
+from rsd_offline.labeling.questions import Scene, action_question, risk_question
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,16 @@ class Estimate:
     prompt_tokens: int
     completion_tokens: int
     cost: float  # US dollars
+    cost_singly: float  # the same where the server gives one answer to a request
     objects_per_frame: float
     looked_at: int  # frames that the estimate rests on
     unreadable: int  # of these
 
 
-def estimate_run(labeler: FrameLabeler, frames: int, prices: Prices, samples: int, looks_at: int = 12) -> Estimate:
-    """Estimate a run over `frames` frames by preparing a few of them."""
+def estimate_run(
+    labeler: FrameLabeler, frames: int, prices: Prices, samples: int, choices: int = 1, looks_at: int = 12
+) -> Estimate:
+    """Estimate a run over `frames` frames by preparing a few of them. `choices`: samples that one request asks for."""
     prompts = labeler.config.load_prompts()
     rows, unreadable = [], 0
     picked = np.unique(np.linspace(0, frames - 1, min(frames, looks_at)).astype(int)) if frames else []
@@ -37,15 +41,25 @@ def estimate_run(labeler: FrameLabeler, frames: int, prices: Prices, samples: in
         except FrameSourceError:
             unreadable += 1
             continue
-        questions = []
-        if "risk" in prompts and scene.objects:
-            questions += [risk_question(scene, prompts["risk"], 0)] * samples
-        if "action" in prompts:
-            questions.append(action_question(scene, prompts["action"]))
-        tokens = [estimated_tokens(q) for q in questions]
-        rows.append((len(questions), sum(t[0] for t in tokens), sum(t[1] for t in tokens), len(scene.objects)))
-    requests, asked, answered, objects = np.mean(rows, axis=0) if rows else (0.0, 0.0, 0.0, 0.0)
+        rows.append((*_of_frame(scene, prompts, samples, choices), len(scene.objects)))
+    requests, asked, singly, answered, objects = np.mean(rows, axis=0) if rows else np.zeros(5)
     return Estimate(
         frames, round(requests * frames), round(asked * frames), round(answered * frames),
-        prices.cost(asked * frames, answered * frames), float(objects), len(picked), unreadable,
+        prices.cost(asked * frames, answered * frames), prices.cost(singly * frames, answered * frames),
+        float(objects), len(picked), unreadable,
     )  # fmt: skip
+
+
+def _of_frame(
+    scene: Scene, prompts: dict[str, Prompt], samples: int, choices: int
+) -> tuple[float, float, float, float]:
+    """Requests of one frame, their prompt tokens, those if every sample is asked for by itself, and answer tokens."""
+    found = np.zeros(4)
+    if "risk" in prompts and scene.objects:
+        asked, answered = estimated_tokens(risk_question(scene, prompts["risk"], 0))
+        requests = -(-samples // choices)
+        found += (requests, requests * asked, samples * asked, samples * answered)
+    if "action" in prompts:
+        asked, answered = estimated_tokens(action_question(scene, prompts["action"]))
+        found += (1, asked, asked, answered)
+    return tuple(found)

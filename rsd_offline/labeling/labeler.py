@@ -17,7 +17,7 @@ import numpy as np
 from rsd_offline.datasets.frames import FrameSource, FrameSourceError, KeyFrame
 from rsd_offline.labeling.answer_cache import Answer
 from rsd_offline.labeling.answers import Judgement, UnusableAnswer, parse_action, parse_risk
-from rsd_offline.labeling.asking import Asker
+from rsd_offline.labeling.asking import Asker, all_of
 from rsd_offline.labeling.consistency import label_weight, mean_diff_risk, mean_kendall_tau
 from rsd_offline.labeling.detection import Detector, ground_detections
 from rsd_offline.labeling.grounding import GroundedObject, GroundingConfig, ground_annotations
@@ -88,7 +88,7 @@ class _Tally:
     answers: list[str] = field(default_factory=list)
 
     def add(self, answer: Answer) -> None:
-        self.requests += 1
+        self.requests += answer.requests
         self.prompt_tokens += answer.prompt_tokens
         self.completion_tokens += answer.completion_tokens
         self.answers.append(answer.text or f"refused: {answer.refusal}")
@@ -119,15 +119,8 @@ class FrameLabeler:
             empty = dense_map(frame_id, np.zeros((0, 7)), np.zeros(0), self.config.risk_map, False)
             return FrameLabels(FrameLabel(frame_id), [], audit, empty)
         tally = _Tally()
-        samples = self._samples(scene)
-        first = risk_question(scene, self._prompts["risk"], 0) if samples else None
-        jobs = [self._risk_sample(replace(first, sample=sample), tally) for sample in range(samples)] if first else []
-        asked = await asyncio.gather(*jobs, self._actions(scene, tally), return_exceptions=True)
-        for result in asked:
-            if isinstance(result, BaseException):
-                raise result
-        *judged, actions = asked
-        return self._labels(scene, [s for s in judged if s], actions, tally)
+        judged, actions = await all_of((self._risks(scene, tally), self._actions(scene, tally)))
+        return self._labels(scene, judged, actions, tally)
 
     def prepare(self, index: int) -> Scene:
         """Read, ground and picture a frame. Raises FrameSourceError."""
@@ -159,12 +152,24 @@ class FrameLabeler:
             return 0
         return self.config.samples if self._asker.teacher.samples else 1
 
-    async def _risk_sample(self, question: Question, tally: _Tally) -> dict[int, Judgement]:
-        """One sample: ask, ask again for what was left out. Empty where no answer could be used."""
+    async def _risks(self, scene: Scene, tally: _Tally) -> list[dict[int, Judgement]]:
+        """What each sample says; those without a usable answer are left out."""
+        samples = self._samples(scene)
+        if not samples:
+            return []
+        first = risk_question(scene, self._prompts["risk"], 0)
+        questions = [replace(first, sample=sample) for sample in range(samples)]
+        answers = await self._asker.ask_samples(questions)
+        jobs = [self._risk_sample(*pair, tally) for pair in zip(questions, answers, strict=True)]
+        return [sample for sample in await all_of(jobs) if sample]
+
+    async def _risk_sample(self, question: Question, first: Answer, tally: _Tally) -> dict[int, Judgement]:
+        """One sample from its first answer on: ask again for what was left out. Empty where no answer could be used."""
         found: dict[int, Judgement] = {}
+        answer: Answer | None = first
         missing: tuple[int, ...] | None = None  # None = not asked yet
         for _ in range(1 + self.config.reasks):
-            omitted = await self._judge(question, found, tally)
+            omitted = await self._judge(question, answer, found, tally)
             if omitted is None:  # no usable answer: nothing is known of what it would have left out
                 break
             if missing is None:
@@ -173,13 +178,20 @@ class FrameLabeler:
             if not missing:
                 break
             question = risk_question(question.scene, self._prompts["risk"], question.sample, only=missing)
+            answer = None
         tally.omitted += len(missing or ())
         return found
 
-    async def _judge(self, question: Question, found: dict[int, Judgement], tally: _Tally) -> tuple[int, ...] | None:
-        """Add what an answer says to `found`; returns the numbers it left out, None where no answer could be used."""
+    async def _judge(
+        self, question: Question, answer: Answer | None, found: dict[int, Judgement], tally: _Tally
+    ) -> tuple[int, ...] | None:
+        """Add what an answer says to `found`; returns the numbers it left out, None where no answer could be used.
+
+        `answer`: of the first attempt, if it is known.
+        """
         for attempt in range(self.config.attempts):
-            answer = await self._asker.ask(replace(question, attempt=attempt))
+            if attempt > 0 or answer is None:
+                answer = await self._asker.ask(replace(question, attempt=attempt))
             tally.add(answer)
             if answer.refusal:
                 tally.faults[answer.refusal] += 1

@@ -179,7 +179,8 @@ class LabelRun:
         await asyncio.gather(*open_shards)
 
     def _frames_in_flight(self) -> int:
-        per_frame = (self.config.samples if self.teacher.samples else 1) + len(self.config.tasks) - 1
+        samples = self.config.samples if self.teacher.samples else 1
+        per_frame = -(-samples // self.teacher.choices) + len(self.config.tasks) - 1
         return 4 + -(-3 * self.run_config.concurrency // (2 * per_frame))
 
     async def _one(

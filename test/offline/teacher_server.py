@@ -14,7 +14,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Reply:
-    """One response. `text` is the model's answer; with `raw` the body is that instead; `drop` closes the connection."""
+    """One response. `text` is the model's answer; with `raw` the body is that instead; `drop` closes the connection.
+
+    To a request for n answers, the server gives `text` n times, with more and more blanks behind it; `choices` are its
+    answers instead, whatever n is.
+    """
 
     text: str = ""
     status: int = 200
@@ -23,6 +27,7 @@ class Reply:
     delay: float = 0.0
     drop: bool = False
     finish_reason: str = "stop"
+    choices: list[str] | None = None
 
 
 def asked_numbers(body: dict) -> list[int]:
@@ -131,17 +136,20 @@ class TeacherServer:
 
 def completion(reply: Reply, body: dict) -> bytes:
     """A chat completion's JSON."""
-    message = {"role": "assistant", "content": reply.text}
-    choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
-    usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
-    value = {"id": "x", "object": "chat.completion", "model": body.get("model"), "choices": [choice], "usage": usage}
+    texts = [reply.text + i * " " for i in range(body.get("n", 1))] if reply.choices is None else reply.choices
+    choices = [
+        {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": reply.finish_reason}
+        for i, text in enumerate(texts)
+    ]
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100 * len(texts)}
+    value = {"id": "x", "object": "chat.completion", "model": body.get("model"), "choices": choices, "usage": usage}
     return json.dumps(value).encode()
 
 
 class DyingTeacher:
     """Answers as a good model does; the first worker that reaches request 6 is killed. Keeps every question."""
 
-    looks, samples, family, reach = True, True, "general", float("inf")
+    looks, samples, family, reach, choices = True, True, "general", float("inf"), 1
 
     def __init__(self, folder):
         from rsd_offline.labeling.teachers.base import TeacherIdentity

@@ -32,7 +32,8 @@ def world(tmp_path, monkeypatch):
     return write_world(tmp_path / "world", 40)
 
 
-def test_a_run_that_is_killed_loses_nothing_and_asks_nothing_twice(tmp_path, world):
+@pytest.mark.parametrize(("choices", "per_frame"), [(1, 4), (8, 2)])
+def test_a_run_that_is_killed_loses_nothing_and_asks_nothing_twice(tmp_path, world, choices, per_frame):
     out = tmp_path / "out"
     with TeacherServer(lambda n, b: Reply(good_answer(b), delay=0.05)) as server:
         command = [
@@ -47,34 +48,40 @@ def test_a_run_that_is_killed_loses_nothing_and_asks_nothing_twice(tmp_path, wor
             "--base-url",
             server.url,
         ]
-        command += ["--concurrency", "4", "--shard-frames", "8"]
+        command += ["--concurrency", "4", "--shard-frames", "8", "--choices", choices]
         process = subprocess.Popen(
             [str(c) for c in command], stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.getcwd()}
         )
         deadline = time.monotonic() + 100.0
-        while len(server.bodies) < 60 and time.monotonic() < deadline and process.poll() is None:
+        while len(server.bodies) < 15 * per_frame and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
         killed_at = len(server.bodies)
-        assert 60 <= killed_at < 160
-        rsd("label", world, out, "--model", "m", "--base-url", server.url, "--shard-frames", 8)
+        assert 15 * per_frame <= killed_at < 40 * per_frame
+        rsd("label", world, out, "--model", "m", "--base-url", server.url, "--shard-frames", 8, "--choices", choices)
         asked = Counter(json.dumps([b["messages"], b["seed"]]) for b in server.bodies)
-    assert len(asked) == 40 * 4
+    assert len(asked) == 40 * per_frame
     assert sum(asked.values()) - len(asked) <= 4  # what was on the way when it was killed
     assert len(read_risks(out)) == 40
     assert sorted(read_table(out, "frames").column("frame_id").to_pylist()) == [f"drive/{i:05d}" for i in range(40)]
 
 
 def test_a_dry_run_estimates_and_asks_nothing(tmp_path, world):
-    with TeacherServer() as server:
+    def estimate(*options):
         said = rsd(
             "label", world, tmp_path / "out", "--model", "m", "--base-url", server.url, "--dry-run",
-            "--price-in", 1.0, "--price-out", 4.0,
+            "--price-in", 1.0, "--price-out", 4.0, *options,
         )  # fmt: skip
+        return said, float(said.split(" US$")[0].split()[-1])
+
+    with TeacherServer() as server:
+        (together, cost), (singly, cost_singly) = estimate(), estimate("--choices", 1)
         assert server.bodies == []
-    assert "about 160 requests" in said
-    assert float(said.split(" US$")[0].split()[-1]) > 0.0
+    assert "about 80 requests" in together
+    assert "about 160 requests" in singly
+    assert 0.0 < cost < cost_singly
+    assert f"({cost_singly:.2f} if the server gives one answer to a request)" in together
     assert not (tmp_path / "out").exists()
 
 

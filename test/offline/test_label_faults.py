@@ -1,51 +1,24 @@
 """What may go wrong between us and a teacher, against a real HTTP server that misbehaves on a script."""
 
-import asyncio
 import json
 import resource
-from collections import Counter
 
 import pytest
+from label_runs import ONE, faults, label, names, rows
 from small_frames import SmallFrames
 from teacher_server import Reply, TeacherServer, asked_numbers, entry, good_answer, is_risk
 
 from rsd_offline.labeling.asking import AskingConfig
 from rsd_offline.labeling.costs import Prices
 from rsd_offline.labeling.labeler import LabelConfig
-from rsd_offline.labeling.run import LabelRun, OtherRunError, RunConfig, claim_folder
-from rsd_offline.labeling.store import read_table
-from rsd_offline.labeling.teachers.openai_server import OpenAIServer, ServerConfig, retry_after
-
-ONE = LabelConfig(tasks=("risk",), samples=1)
+from rsd_offline.labeling.run import OtherRunError
+from rsd_offline.labeling.teachers.openai_server import retry_after
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-never-written-down")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
-def label(server, out, frames=1, config=ONE, source=None, timeout=20.0, **run):
-    """One run; its progress."""
-    source = source or SmallFrames(frames)
-    settings = {"concurrency": 4, "shard_frames": 4, "first_pause": 0.01} | run
-    teacher = OpenAIServer(ServerConfig("test-model", server.url, timeout=timeout))
-    labelling = LabelRun(source, out, teacher, config, RunConfig(**settings))
-    claim_folder(out, labelling.identity, {})
-    return asyncio.run(labelling.run())
-
-
-def rows(out, kind):
-    return read_table(out, kind).to_pylist()
-
-
-def faults(out):
-    return dict(f.rsplit(":", 1) for row in rows(out, "audit") for f in row["faults"])
-
-
-def names(server):
-    """How often each question was asked."""
-    return Counter(json.dumps([b["messages"], b["seed"]]) for b in server.bodies)
 
 
 def first_time(reply):
@@ -265,10 +238,10 @@ def test_a_budget_is_never_passed_and_a_larger_one_goes_on(tmp_path):
 
 def test_requests_in_flight_are_bounded_and_a_second_run_asks_nothing(tmp_path):
     with TeacherServer(lambda n, b: Reply(good_answer(b), delay=0.02)) as server:
-        label(server, tmp_path, frames=12, concurrency=5, config=LabelConfig())
+        label(server, tmp_path, frames=12, concurrency=5, config=LabelConfig(), choices=1)
         assert 2 <= server.most_at_once <= 5
         assert len(server.bodies) == len(names(server)) == 12 * 4
-        progress = label(server, tmp_path, frames=12, config=LabelConfig())
+        progress = label(server, tmp_path, frames=12, config=LabelConfig(), choices=1)
         assert progress.labelled == 12
         assert len(server.bodies) == 12 * 4
 
@@ -284,7 +257,7 @@ def test_the_key_is_sent_and_never_written(tmp_path):
 
 def test_a_request_holds_picture_schema_and_what_is_known_of_the_objects(tmp_path):
     with TeacherServer() as server:
-        label(server, tmp_path, config=LabelConfig())
+        label(server, tmp_path, config=LabelConfig(), choices=1)
     body = next(b for b in server.bodies if is_risk(b))
     assert body["response_format"]["json_schema"]["schema"]["required"] == ["objects"]
     assert body["messages"][1]["content"][0]["image_url"]["url"].startswith("data:image/jpeg;base64,/9j/")
@@ -320,9 +293,8 @@ def test_dark_frames_are_brightened_for_the_teacher(tmp_path):
 
 def test_samples_that_disagree_are_gated(tmp_path):
     def moody(_number, body):
-        flip = body["seed"] >= 1000
-        numbers = asked_numbers(body)
-        return Reply(json.dumps({"objects": [entry(n, 0.95 if (n == 1) != flip else 0.05) for n in numbers]}))
+        of_all = [[entry(n, 0.95 if (n == 1) != flip else 0.05) for n in asked_numbers(body)] for flip in (False, True)]
+        return Reply(choices=[json.dumps({"objects": objects}) for objects in of_all])
 
     with TeacherServer(moody) as server:
         label(server, tmp_path, config=LabelConfig(tasks=("risk",), samples=2))

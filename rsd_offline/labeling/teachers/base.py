@@ -33,6 +33,7 @@ class Teacher(Protocol):
     samples: bool  # asked again with another seed it may answer differently
     family: str  # default prompt family
     reach: float  # m; objects beyond it are not put before this teacher. inf: it judges all that it is shown
+    choices: int  # samples that one request may ask for; more than 1 only with `SeveralTeacher`
 
     async def ask(self, question: Question) -> Answer:
         """Answer one question."""
@@ -40,6 +41,14 @@ class Teacher(Protocol):
 
     async def close(self) -> None:
         """Give back what is held."""
+        ...
+
+
+class SeveralTeacher(Teacher, Protocol):
+    """A teacher that may be asked for several samples of one question at once."""
+
+    async def ask_several(self, question: Question, count: int) -> list[Answer]:
+        """1 to `count` answers to one request, the first of which bears the request's tokens."""
         ...
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from rsd_offline.labeling.answer_cache import Answer, AnswerCache
 from rsd_offline.labeling.questions import Question
 from rsd_offline.labeling.teachers.base import AnswerPendingError
-from rsd_offline.labeling.teachers.openai_server import ServerConfig, answer_of, request_body, server_identity
+from rsd_offline.labeling.teachers.openai_server import ServerConfig, answers_of, request_body, server_identity
 
 MAX_REQUESTS, MAX_BYTES = 50_000, 190_000_000
 
@@ -24,7 +24,7 @@ class BatchFiles:
     """Writes every new question down once; its answer comes with a later run. Same identity as the server's."""
 
     looks, samples, family = True, True, "general"
-    reach = math.inf
+    reach, choices = math.inf, 1
 
     def __init__(self, folder: Path, config: ServerConfig) -> None:
         self.folder, self.config = folder, config
@@ -79,7 +79,7 @@ def import_results(folder: Path, cache: AnswerCache) -> Counter:
         if cache.get(key) is not None:
             counts["known"] += 1
             continue
-        cache.put(key, answer_of(result["response"]["body"]))
+        cache.put(key, answers_of(result["response"]["body"])[0])
         counts["answered"] += 1
     return counts
 

@@ -25,6 +25,7 @@ class TeacherOptions:
     batch_folder: Path
     recorded: Path  # labels of the embedded world's own teacher
     dial: tuple[float, float, float]  # omissions, misranking, inventions
+    choices: int  # samples that one request to a server may ask for
 
 
 def make_teacher(options: TeacherOptions) -> Teacher:
@@ -44,7 +45,10 @@ def make_teacher(options: TeacherOptions) -> Teacher:
         raise ValueError(f"teacher {options.kind} needs --model, the name that the server knows it by")
     if options.kind == "server":
         _check_address(options.base_url or os.environ.get("OPENAI_BASE_URL"))
-    config = ServerConfig(options.model, options.base_url, options.temperature, options.structure, options.timeout)
+    config = ServerConfig(
+        options.model, options.base_url, options.temperature, options.structure, options.timeout,
+        choices=options.choices,
+    )  # fmt: skip
     if options.kind == "server":
         return OpenAIServer(config)
     from rsd_offline.labeling.teachers.batch_files import BatchFiles

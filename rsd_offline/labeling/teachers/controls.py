@@ -41,7 +41,7 @@ class Dial:
 class ControlTeacher:
     """A rule instead of a model. `kind` among CONTROLS; `privileged` reads the risks recorded in the embedded world."""
 
-    looks, family = False, "general"
+    looks, family, choices = False, "general", 1
 
     def __init__(self, kind: str, dial: Dial | None = None, recorded: Path | None = None, seed: int = 0) -> None:
         if kind not in CONTROLS:

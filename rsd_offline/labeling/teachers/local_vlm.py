@@ -29,7 +29,7 @@ class LocalVLM:
     """Any image-text-to-text model with a chat template. One answer at a time: use a server for more."""
 
     looks, samples, family = True, True, "qwen2_5_vl"
-    reach = math.inf
+    reach, choices = math.inf, 1
 
     def __init__(self, config: LocalConfig) -> None:
         try:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
 from rsd_offline.labeling.answer_cache import Answer
@@ -20,6 +20,7 @@ from rsd_offline.labeling.teachers.base import (
 
 STRUCTURES = ("json_schema", "json_object", "none")
 MOST_CONNECTIONS = 65_536
+SEEDS_OF_ATTEMPTS = 500  # a sample's seeds: as many for its attempts, and as many for samples that it is asked with
 NO_KEY = "no-key"  # local servers want a header but do not read it
 
 
@@ -33,15 +34,22 @@ class ServerConfig:
     structure: str = "json_schema"  # what the server is told of the answer's form
     timeout: float = 180.0  # s for one answer
     token_limit_name: str = "max_completion_tokens"  # older servers know max_tokens only
+    choices: int = 8  # samples that one request may ask for (`n`)
 
     def __post_init__(self) -> None:
         if self.structure not in STRUCTURES:
             raise ValueError(f"structure is {self.structure!r}, choose among {', '.join(STRUCTURES)}")
+        if self.choices < 1:
+            raise ValueError(f"choices is {self.choices}, expected 1 or more")
 
 
-def request_body(question: Question, config: ServerConfig) -> bytes:
-    """The JSON of a chat completion request, as for a server or a line of a batch file."""
-    text = json.dumps(_request(question, config, ["<picture>"] * len(question.pictures)))
+def request_body(question: Question, config: ServerConfig, count: int = 1) -> bytes:
+    """The JSON of a chat completion request for `count` answers, as for a server or a line of a batch file."""
+    request = _request(question, config, ["<picture>"] * len(question.pictures))
+    if count > 1:
+        # vLLM gives seed, seed + 1 ... to its answers: these must not be the seeds of questions asked by themselves.
+        request |= {"n": count, "seed": request["seed"] + SEEDS_OF_ATTEMPTS}
+    text = json.dumps(request)
     # The pictures are put in as they are: no encoder has to look at each of their many letters.
     parts = text.encode().split(b'"<picture>"')
     urls = [b'"' + picture.data_url + b'"' for picture in question.pictures]
@@ -56,7 +64,7 @@ def _request(question: Question, config: ServerConfig, urls: list[str]) -> dict:
         "messages": [{"role": "system", "content": question.system}, {"role": "user", "content": content}],
         config.token_limit_name: question.max_tokens,
         "temperature": config.temperature,
-        "seed": question.sample * 1000 + question.attempt,
+        "seed": question.sample * 2 * SEEDS_OF_ATTEMPTS + question.attempt,
     }
     if config.structure == "json_schema":
         named = {"name": question.task, "strict": True, "schema": question.schema}
@@ -71,17 +79,26 @@ def server_identity(config: ServerConfig) -> TeacherIdentity:
     return TeacherIdentity(config.model, {"temperature": config.temperature, "structure": config.structure})
 
 
-def answer_of(body: dict) -> Answer:
-    """The answer in a chat completion; an empty one where the server left its parts out."""
-    choice = (body.get("choices") or [{}])[0] or {}
-    message, usage = choice.get("message") or {}, body.get("usage") or {}
-    return Answer(
-        text=str(message.get("content") or ""),
-        finish_reason=str(choice.get("finish_reason") or "stop"),
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        completion_tokens=int(usage.get("completion_tokens") or 0),
-        refusal="refused" if message.get("refusal") or choice.get("finish_reason") == "content_filter" else "",
-    )
+def answers_of(body: dict, most: int = 1) -> list[Answer]:
+    """The answers in a chat completion, at least one; empty ones where the server left their parts out."""
+    choices = body.get("choices") or [{}]
+    answers = [_answer(_fields(choice)) for choice in choices[:most]]
+    usage = _fields(body.get("usage"))
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    prompt, completion = (count if isinstance(count, int) else 0 for count in counts)
+    first = replace(answers[0], prompt_tokens=prompt, completion_tokens=completion)
+    return [first, *(replace(answer, requests=0) for answer in answers[1:])]
+
+
+def _answer(choice: dict) -> Answer:
+    message, finished = _fields(choice.get("message")), str(choice.get("finish_reason") or "stop")
+    refused = message.get("refusal") or finished == "content_filter"
+    return Answer(str(message.get("content") or ""), finished, refusal="refused" if refused else "")
+
+
+def _fields(value: object) -> dict:
+    """A JSON object, an empty one where something else stands in its place."""
+    return value if isinstance(value, dict) else {}
 
 
 class OpenAIServer:
@@ -108,13 +125,18 @@ class OpenAIServer:
             api_key=key, base_url=config.base_url, max_retries=0, timeout=config.timeout, http_client=http
         )
         self.identity = server_identity(config)
+        self.choices = config.choices if config.temperature > 0.0 else 1  # vLLM refuses `n` without randomness
 
     async def ask(self, question: Question) -> Answer:
-        """One chat completion."""
+        """One chat completion with one answer."""
+        return (await self.ask_several(question, 1))[0]
+
+    async def ask_several(self, question: Question, count: int) -> list[Answer]:
+        """One chat completion with up to `count` answers."""
         try:
             # Not chat.completions.create, which checks every value of a request against its types at twice the cost.
             text = await self._client.post(
-                "/chat/completions", cast_to=str, content=request_body(question, self.config),
+                "/chat/completions", cast_to=str, content=request_body(question, self.config, count),
                 options={"headers": {"content-type": "application/json"}},
             )  # fmt: skip
         except self._openai.APITimeoutError as error:
@@ -127,9 +149,9 @@ class OpenAIServer:
             body = json.loads(text)
         except ValueError:
             raise TeacherBusyError("broken_response") from None
-        if not isinstance(body, dict) or not body.get("choices"):
+        if not isinstance(body, dict) or not body.get("choices") or not isinstance(body["choices"], list):
             raise TeacherBusyError("broken_response")
-        return answer_of(body)
+        return answers_of(body, count)
 
     async def close(self) -> None:
         """Close the connections."""
