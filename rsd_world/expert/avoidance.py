@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsd_world.expert.lane_change import delayed_change, lane_changes
+from rsd_world.expert.making_room import RoomMaker
 from rsd_world.expert.occupancy import actor_outline
 from rsd_world.expert.prediction import BRAKING, Prediction
 from rsd_world.expert.route_reference import RouteReference
@@ -26,8 +27,8 @@ WAIT_GAP = 6.5  # m left to an obstacle while waiting, room enough to swing out
 SHIFT_LENGTH = 13.0  # m over which the ego moves aside
 PASSING_SPEED = 7.5  # m/s past an obstacle
 WAITING_TO_CHANGE = "waiting for a gap to change lanes"
+STANDING = 0.5  # m/s
 PROPS = (ActorKind.TRAFFIC_CONE, ActorKind.BARRIER)
-SIREN_DISTANCE = 45.0  # m behind, from where an emergency vehicle is made room for
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class LateralPlanner:
         self._half_length = half_length
         self._committed: frozenset[int] = frozenset()
         self._changes = lane_changes(reference)
+        self._room = RoomMaker(reference, half_width, half_length)
         self._waiting_since = np.inf
 
     def plan(
@@ -101,8 +103,9 @@ class LateralPlanner:
             offset = change.old_lane(grid)
             wait = min(wait or np.inf, change.last)
             reason = reason or WAITING_TO_CHANGE
-        elif not passing and (pull := self._make_room(s, lateral, predictions)) is not None:
-            offset[:] = pull
+        elif not passing and (aside := self._room.plan(s, lateral, predictions)) is not None:
+            offset[:] = aside.offset
+            wait = aside.wait_before if wait is None else wait
             reason = "making room for an emergency vehicle"
         return LateralPlan(offset, first, wait, tuple(passing), reason)
 
@@ -200,48 +203,6 @@ class LateralPlanner:
         wanted = shift * share
         stronger = np.abs(wanted) > np.abs(offset)
         offset[stronger] = wanted[stronger]
-
-    def _make_room(self, s: float, lateral: float, predictions: list[Prediction]) -> float | None:
-        """Offset while an emergency vehicle comes from behind: the next lane, or the right edge. None without one."""
-        siren, ref = siren_behind(self._reference, s, predictions), self._reference
-        if siren is None:
-            return None
-        index = min(int(s) + 5, len(ref.half_width) - 1)
-        if ref.in_junction[max(int(s) - 2, 0) : index + 8].any():
-            return None
-        others = [p for p in predictions if p is not siren]
-        for width, sign in ((ref.right_same[index], -1.0), (ref.left_same[index], 1.0)):
-            shift = sign * (float(ref.half_width[index]) + 0.5 * float(width))
-            if width > 0.0 and (sign * lateral > 1.0 or self._lane_is_free(s, shift, others)):
-                return shift
-        return -max(float(ref.half_width[index]) - self._half_width - 0.15, 0.0)
-
-    def _lane_is_free(self, s: float, shift: float, predictions: list[Prediction]) -> bool:
-        """Nobody is beside the ego at that offset, nor comes up there within three seconds."""
-        if not predictions:
-            return True
-        places = np.stack([p.actor.position[:2] for p in predictions])
-        along, aside = self._reference.project_many(places, max(int(s) - 40, 0), int(s) + 40)
-        ahead = along - s
-        speeds = np.array([p.speed for p in predictions])
-        beside = np.abs(aside - shift) < 1.6 + np.array([0.5 * p.actor.size[1] for p in predictions])
-        return not (beside & (ahead < 9.0) & (ahead + 3.0 * np.maximum(speeds - 4.0, 0.0) > -8.0)).any()
-
-
-STANDING = 0.5  # m/s
-
-
-def siren_behind(reference: RouteReference, s: float, predictions: list[Prediction]) -> Prediction | None:
-    """An emergency vehicle with its siren on that comes up from behind."""
-    for p in predictions:
-        if not p.actor.siren or p.standing:
-            continue
-        along, _ = reference.project(p.actor.position, s, 70.0)
-        index = min(max(int(along), 0), len(reference.yaw) - 1)
-        same = np.cos(p.actor.yaw - reference.yaw[index]) > 0.5
-        if same and s - SIREN_DISTANCE < along < s + 3.0:
-            return p
-    return None
 
 
 def _immovable(prediction: Prediction) -> bool:

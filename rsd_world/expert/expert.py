@@ -22,8 +22,8 @@ from rsd_world.expert.avoidance import (
     WAITING_TO_CHANGE,
     LateralPlan,
     LateralPlanner,
-    siren_behind,
 )
+from rsd_world.expert.making_room import siren_behind
 from rsd_world.expert.occupancy import occupancies
 from rsd_world.expert.path_following import STEP, DrivenPath, follow, way_back
 from rsd_world.expert.prediction import TIMES, Prediction, give_way_assumed, predict_actors

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from rsd_model.contracts import VehicleControl
+from rsd_world.actors.boxes import box_corners_2d, boxes_overlap
 from rsd_world.dynamics import EgoDynamics
+from rsd_world.expert.expert import Expert
 from rsd_world.roads.routes import town_routes
 from rsd_world.roads.towns import load_town
 from rsd_world.route_tracker import RouteTracker
@@ -64,3 +66,28 @@ class Stage:
 
     def _snap(self):
         self.snapshot = Snapshot(round(self.time * 10), self.time, self.dynamics.state, tuple(self.actors), self.lights)
+
+
+def touches(stage):
+    ego = stage.snapshot.ego
+    box = box_corners_2d(ego.position[None, :2], np.array([ego.yaw]), np.array([ego.size[:2]]))[0]
+    others = [
+        box_corners_2d(a.position[None, :2], np.array([a.yaw]), np.array([a.size[:2]])) for a in stage.snapshot.actors
+    ]
+    return bool(others) and bool(boxes_overlap(box, np.concatenate(others)).any())
+
+
+def drive(stage, seconds, expert=None, until=lambda stage: False):
+    """Drive on; returns speeds, lateral offsets, reasons, and whether anything was touched."""
+    expert = expert or Expert(stage)
+    speeds, laterals, reasons, touched = [], [], [], False
+    for _ in range(int(seconds / 0.1)):
+        plan = expert.plan()
+        stage.step(plan.control)
+        speeds.append(stage.snapshot.ego.speed)
+        laterals.append(stage.tracker.lateral)
+        reasons.append(plan.reason)
+        touched |= touches(stage)
+        if until(stage):
+            break
+    return np.array(speeds), np.array(laterals), reasons, touched

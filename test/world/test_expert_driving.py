@@ -4,41 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from expert_stage import Stage
+from expert_stage import Stage, drive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsd_world.actors.boxes import box_corners_2d, boxes_overlap
 from rsd_world.expert.expert import Expert
 from rsd_world.expert.prediction import predict_actors
 from rsd_world.state import ActorKind, LightState
 
 WALKER = (0.45, 0.55, 1.75)
-
-
-def touches(stage):
-    ego = stage.snapshot.ego
-    box = box_corners_2d(ego.position[None, :2], np.array([ego.yaw]), np.array([ego.size[:2]]))[0]
-    others = [
-        box_corners_2d(a.position[None, :2], np.array([a.yaw]), np.array([a.size[:2]])) for a in stage.snapshot.actors
-    ]
-    return bool(others) and bool(boxes_overlap(box, np.concatenate(others)).any())
-
-
-def drive(stage, seconds, expert=None, until=lambda stage: False):
-    """Drive on; returns speeds, lateral offsets, reasons, and whether anything was touched."""
-    expert = expert or Expert(stage)
-    speeds, laterals, reasons, touched = [], [], [], False
-    for _ in range(int(seconds / 0.1)):
-        plan = expert.plan()
-        stage.step(plan.control)
-        speeds.append(stage.snapshot.ego.speed)
-        laterals.append(stage.tracker.lateral)
-        reasons.append(plan.reason)
-        touched |= touches(stage)
-        if until(stage):
-            break
-    return np.array(speeds), np.array(laterals), reasons, touched
 
 
 def straight(stage, length=60.0):
