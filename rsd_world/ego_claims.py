@@ -11,6 +11,7 @@ from rsd_world.route_tracker import RouteTracker
 from rsd_world.state import EgoVehicle, LightState
 
 HORIZON = 45.0  # m before the junction
+STOPPING = 3.0  # m/s^2, who cannot stop before the line with it is going in
 EGO = 0  # its id among claims
 
 
@@ -29,7 +30,7 @@ class EgoClaims:
             self._crossings.append((float(k), float(end), int(tracker.lanes[k - 1]), int(tracker.lanes[k])))
 
     def of(self, ego: EgoVehicle, lights: TrafficLights) -> tuple[list[Claim], list[tuple[int, int]]]:
-        """The claim on the next junction, and the crossing lanes that the ego stands on."""
+        """The claim on the next junction, and the crossing lanes that the ego is on or cannot stop before."""
         s, lateral = self._tracker.s, self._tracker.lateral
         front, rear = s + self._half_length, s - self._half_length
         claims: list[Claim] = []
@@ -37,10 +38,14 @@ class EgoClaims:
         if abs(lateral) > 6.0:
             return claims, inside
         for line, end, approach, crossing in self._crossings:
-            if front > line + 0.5 and rear < end:
+            if rear > end or front < line + 0.5 - HORIZON:
+                continue
+            claim = self._claim(ego, line - front, end - line, approach, crossing, lights)
+            going_in = claim.may_go and ego.speed**2 / (2.0 * STOPPING) > claim.distance
+            if front > line + 0.5 or going_in:
                 inside.append((EGO, crossing))
-            elif 0.0 <= line + 0.5 - front < HORIZON:
-                claims.append(self._claim(ego, line - front, end - line, approach, crossing, lights))
+            else:
+                claims.append(claim)
         return claims, inside
 
     def _claim(

@@ -63,13 +63,13 @@ class RightOfWay:
             if not (claim.wants and claim.may_go) or claim.vehicle in self.holders:
                 continue
             conflicts = self.conflicts.get(claim.lane, frozenset())
-            if any(lane in conflicts and vehicle != claim.vehicle for vehicle, lane in held):
+            busy = any(lane in conflicts and vehicle != claim.vehicle for vehicle, lane in held)
+            if not busy and not any(self._goes_before(other, claim, conflicts) for other in claims):
+                granted.add(claim.vehicle)
+                self.holders[claim.vehicle] = claim.lane
+            elif claim.waiting <= PATIENCE:
                 continue
-            if any(self._goes_before(other, claim, conflicts) for other in claims):
-                continue
-            granted.add(claim.vehicle)
-            self.holders[claim.vehicle] = claim.lane
-            held.append((claim.vehicle, claim.lane))
+            held.append((claim.vehicle, claim.lane))  # who has waited long is let in by those that come after it
         return granted
 
     def _effective_rank(self, claim: Claim) -> int:

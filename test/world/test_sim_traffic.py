@@ -5,12 +5,14 @@ import pytest
 from sim_grid_town import grid_route, grid_town
 
 from rsd_model.contracts import Command, VehicleControl
+from rsd_model.geometry import pose_matrix
 from rsd_world.actors.boxes import box_corners_2d, boxes_overlap
 from rsd_world.actors.catalogue import CAR
 from rsd_world.actors.corridor import idm_acceleration
 from rsd_world.actors.lane_path import build_path
 from rsd_world.actors.right_of_way import Claim, RightOfWay
 from rsd_world.actors.vehicle import Vehicle
+from rsd_world.ego_claims import EgoClaims
 from rsd_world.state import ActorKind, LightState
 from rsd_world.world import Episode, World
 
@@ -217,3 +219,39 @@ def test_a_left_turn_waits_for_who_comes_straight_on(town):
     comes = claim(2, straight, distance=20.0, speed=8.0, wants=False)
     assert rights.decide([claim(1, left), comes]) == set()
     assert rights.decide([claim(1, left), replace(comes, may_go=False)]) == {1}  # the other one has red
+
+
+def test_who_has_waited_long_is_let_in_by_the_next_one_that_comes(town):
+    rights = RightOfWay(town.lanes, ())
+    graph = town.lanes
+    left, straight = next(
+        (a, b)
+        for a, others in rights.conflicts.items()
+        for b in others
+        if graph.lanes[a].turn is Command.LEFT and graph.lanes[b].turn is Command.STRAIGHT
+    )
+    first, second = claim(2, straight, distance=0.2), claim(3, straight, distance=30.0)
+    waits = claim(1, left, distance=0.4, speed=0.0, waiting=20.0)
+    assert rights.decide([waits, first]) == {2}
+    assert rights.decide([waits, second]) == set()  # the stream opens for it ...
+    rights.release(2)
+    assert rights.decide([waits, second]) == {1}
+    assert rights.decide([second]) == set()
+    rights.release(1)
+    assert rights.decide([second]) == {3}  # ... and closes again
+
+
+def test_an_ego_that_cannot_stop_any_more_has_the_junction(town):
+    world = plain_world(town, 0)
+    inside = [town.lanes.lanes[lane].junction >= 0 for lane in world.tracker.lanes]
+    front_at_line = float(np.argmax(inside)) - 0.5 * world.snapshot.ego.size[0]
+    world.lights.force({light.id: LightState.GREEN for light in town.lights})
+    world.lights.step(0.0)
+    for distance, speed, goes_in in ((6.0, 8.0, True), (6.0, 4.0, False), (0.5, 0.0, False)):
+        position, yaw = world.tracker.pose(front_at_line - distance)
+        world.set_ego(pose_matrix(position, yaw), speed)
+        claims, held = EgoClaims(town.lanes, world.tracker, world.snapshot.ego.size).of(
+            world.snapshot.ego, world.lights
+        )
+        assert bool(held) is goes_in
+        assert bool(claims) is not goes_in
