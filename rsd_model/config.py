@@ -196,6 +196,9 @@ class LossConfig:
     object_class: float = 2.0
     object_box: float = 0.25
     box_code: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
+    # m/s below which the error of a velocity counts squared; 0: never, as in VAD. Most objects stand, and the absolute
+    # error of a guess is least at their median, zero: a small network then never begins to see that some move.
+    velocity_beta: float = 0.0
     future: float = 0.2
     future_class: float = 0.2
     map_class: float = 2.0
@@ -215,6 +218,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         _check(len(self.box_code) == 10, "loss.box_code", self.box_code, "ten weights")
+        _check(self.velocity_beta >= 0.0, "loss.velocity_beta", self.velocity_beta, ">= 0")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,11 @@ def object_terms(
     classes = sigmoid_focal_loss(logits, wanted).sum((1, 2, 3)) / matches.normaliser
     code = encode_boxes(pad_sequences(targets.object_boxes, 1.0))[matches.sample, matches.target]
     finite = code.isfinite().all(-1, keepdim=True)
-    error = (boxes[where] - code.masked_fill(~finite, 0.0)).abs() * finite * boxes.new_tensor(config.loss.box_code)
+    places, velocities = boxes[where].tensor_split([MATCHED_CODE], -1)
+    true_places, true_velocities = code.masked_fill(~finite, 0.0).tensor_split([MATCHED_CODE], -1)
+    beta = config.loss.velocity_beta
+    moving = F.smooth_l1_loss(velocities, true_velocities, reduction="none", beta=beta)
+    error = torch.cat([(places - true_places).abs(), moving], -1) * finite * boxes.new_tensor(config.loss.box_code)
     box = boxes.new_zeros(len(boxes)).index_add(0, matches.layer, error.sum(-1)) / matches.normaliser
     return {"loss_cls": config.loss.object_class * classes, "loss_bbox": config.loss.object_box * box}
 

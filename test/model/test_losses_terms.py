@@ -10,6 +10,7 @@ from rsd_model.config import load_model_config
 from rsd_model.losses.elementary import direction_loss, sigmoid_focal_loss
 from rsd_model.losses.map_lines import ABSENT, equivalent_orders, resample_polyline
 from rsd_model.losses.matching import match
+from rsd_model.losses.object_loss import encode_boxes, match_objects, object_terms
 from rsd_model.losses.plan_loss import (
     bound_constraint,
     collision_constraint,
@@ -193,6 +194,17 @@ def test_sample_without_objects_and_map_trains_the_background():
     assert terms["loss_map_cls"] > 0
     assert terms["loss_bbox"] == 0
     sum(terms.values()).backward()
+
+
+@pytest.mark.parametrize(("beta", "wanted"), [(0.0, 2.0), (5.0, 0.4), (1.0, 1.5)])
+def test_error_of_a_velocity_counts_squared_up_to_beta_and_absolute_beyond(beta, wanted):
+    truth = targets()
+    code = encode_boxes(truth.object_boxes[0])
+    code[0, 9] -= 2.0  # m/s
+    out = {"all_cls_scores": torch.zeros(1, 1, 1, 9), "all_bbox_preds": code[None, None]}
+    config = replace(NANO, loss=replace(NANO.loss, velocity_beta=beta, box_code=(1.0,) * 10, object_box=1.0))
+    terms = object_terms(out, truth, match_objects(out, truth, config), config)
+    assert terms["loss_bbox"].item() == pytest.approx(wanted)
 
 
 def test_object_of_no_size_is_not_regressed():
