@@ -91,21 +91,22 @@ def visible_boxes(rig: CameraRig, boxes: np.ndarray) -> tuple[np.ndarray, np.nda
     the image that no nearer box covers; and that visible part (N, K) as a share of the image's area.
     """
     shape = (len(rig.names), len(boxes))
-    visible, areas = np.zeros(shape), np.zeros(shape)
+    visible, areas, rectangles = np.zeros(shape), np.zeros(shape), np.full((*shape, 4), np.nan)
     if len(boxes) == 0:
-        return np.full((*shape, 4), np.nan), visible, areas
-    outlines, rectangles = _silhouettes(rig, _corners(boxes))
-    distances = footprint_distances(rig.cam_to_base[:, :2, 3], boxes)
-    for camera, (width, height) in enumerate(rig.sizes):
-        inside = np.flatnonzero(np.isfinite(rectangles[camera, :, 0]))
-        if len(inside) == 0:
-            continue
-        far_to_near = inside[np.argsort(-distances[camera, inside], kind="stable")]
-        scale = min(1.0, BUFFER_WIDTH / float(width))
+        return rectangles, visible, areas
+    cameras, rows, corners = _in_view(rig, _corners(boxes))
+    outlines, rectangles[cameras, rows] = _silhouettes(corners, rig.sizes[cameras].astype(float))
+    distances = footprint_distances(rig.cam_to_base[:, :2, 3], boxes)[cameras, rows]
+    far_to_near = np.argsort(-distances, kind="stable")
+    far_to_near = far_to_near[np.isfinite(rectangles[cameras, rows, 0])[far_to_near]]
+    for camera in np.unique(cameras[far_to_near]).tolist():
+        mine = far_to_near[cameras[far_to_near] == camera]
+        width, height = rig.sizes[camera].tolist()
+        scale = min(1.0, BUFFER_WIDTH / width)
         size = (round(width * scale), round(height * scale))
-        kept, alone = _paint(outlines[camera, far_to_near] * scale, size)
-        visible[camera, far_to_near] = kept / np.maximum(alone, 1)
-        areas[camera, far_to_near] = kept / (size[0] * size[1])
+        kept, alone = _paint(outlines[mine] * scale, size)
+        visible[camera, rows[mine]] = kept / np.maximum(alone, 1)
+        areas[camera, rows[mine]] = kept / (size[0] * size[1])
     return rectangles, visible, areas
 
 
@@ -118,39 +119,51 @@ def _paint(outlines: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.
         hull = cv2.convexHull(points).round().astype(np.int32)
         left, top, wide, high = cv2.boundingRect(hull)
         right, bottom, left, top = min(left + wide, width), min(top + high, height), max(left, 0), max(top, 0)
-        if left < right and top < bottom:
-            single = np.zeros((bottom - top, right - left), np.uint8)
-            cv2.fillConvexPoly(single, hull - (left, top), 1)
-            alone[k] = cv2.countNonZero(single)
+        window = buffer[top : max(bottom, top), left : max(right, left)]
+        if window.size:
             cv2.fillConvexPoly(buffer, hull, k + 1)
-        windows.append(buffer[top : max(bottom, top), left : max(right, left)])
+            alone[k] = np.count_nonzero(window == k + 1)  # nothing was painted over it yet
+        windows.append(window)
     kept = [np.count_nonzero(window == k + 1) for k, window in enumerate(windows)]
     return np.array(kept), alone
 
 
-def _silhouettes(rig: CameraRig, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outline points (N, K, 24, 2) px in front of N cameras, and rectangles (N, K, 4) in the images, nan = outside."""
-    pixels, in_front = _outline_points(rig, corners)
-    size = rig.sizes.astype(float)[:, None]
-    low = np.where(in_front[..., None], pixels, np.inf).min(2)
-    high = np.where(in_front[..., None], pixels, -np.inf).max(2)
-    outside = ~in_front.any(2) | (low >= size).any(2) | (high <= 0).any(2)
-    rectangle = np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)], 2)
+def _silhouettes(corners: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outlines (P, 24, 2) px of boxes with corners (P, 8, 3) in images of a size (P, 2), and rectangles (P, 4) in them.
+
+    The rectangle of a box outside its image is nan.
+    """
+    pixels, in_front = _outline_points(corners)
+    low = np.where(in_front[..., None], pixels, np.inf).min(1)
+    high = np.where(in_front[..., None], pixels, -np.inf).max(1)
+    outside = ~in_front.any(1) | (low >= size).any(1) | (high <= 0).any(1)
+    rectangles = np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)], 1)
     # Points behind the camera repeat one in front, so that every outline has 24.
-    first = np.take_along_axis(pixels, in_front.argmax(2)[..., None, None], 2)
+    first = np.take_along_axis(pixels, in_front.argmax(1)[:, None, None], 1)
     points = np.where(in_front[..., None], pixels, first).clip(-16000, 16000).astype(np.float32)
-    return points, np.where(outside[..., None], np.nan, rectangle)
+    return points, np.where(outside[:, None], np.nan, rectangles)
 
 
-def _outline_points(rig: CameraRig, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (N, K, 24, 2) of the ends of the box edges, cut at the near plane, and which of them are in front."""
-    to_camera = np.linalg.inv(rig.cam_to_base)
-    optical = np.einsum("nij,kcj->nkci", to_camera[:, :3, :3], corners) + to_camera[:, None, None, :3, 3]
-    first, second = optical[:, :, _EDGES[:, 0]], optical[:, :, _EDGES[:, 1]]
-    ends = np.concatenate([_cut(first, second), _cut(second, first)], 2)
+def _in_view(rig: CameraRig, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of a camera and a box that is not wholly beyond one side of its view: indices (P,), (P,).
+
+    Also returns their corners (P, 8, 3) in homogeneous pixels, which are pixels times depth, and depth.
+    """
+    matrices = rig.intrinsics @ np.linalg.inv(rig.cam_to_base)[:, :3]
+    points = corners.reshape(1, -1, 3) @ matrices[:, :, :3].transpose(0, 2, 1) + matrices[:, None, :, 3]
+    points = points.reshape(len(matrices), -1, 8, 3)
+    across, depth = points[..., :2], points[..., 2:]
+    within = (across > 0.0).any(2) & (across < rig.sizes[:, None, None] * depth).any(2)
+    cameras, rows = np.nonzero(within.all(2) & (depth[..., 0] >= NEAR_PLANE).any(2))
+    return cameras, rows, points[cameras, rows]
+
+
+def _outline_points(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (P, 24, 2) of the ends of the box edges, cut at the near plane, and which of them are in front."""
+    first, second = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]
+    ends = np.concatenate([_cut(first, second), _cut(second, first)], 1)
     in_front = ends[..., 2] >= NEAR_PLANE * 0.999
-    projected = np.einsum("nij,nkpj->nkpi", rig.intrinsics[:, :2], ends)
-    return projected / np.where(in_front, ends[..., 2], 1.0)[..., None], in_front
+    return ends[..., :2] / np.where(in_front, ends[..., 2], 1.0)[..., None], in_front
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:
