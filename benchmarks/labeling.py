@@ -3,6 +3,7 @@
     python benchmarks/labeling.py --part work      CPU ms per frame beside making pictures, with and without the client
     python benchmarks/labeling.py --part rate      share of a 2 s server's possible rate at concurrency 256
     python benchmarks/labeling.py --part memory    resident memory over many frames
+    python benchmarks/labeling.py --part pictures  CPU ms per frame of decoding six JPEGs and encoding what is sent
 
 Results go to benchmarks/results/labeling.json with the hardware's name.
 """
@@ -21,26 +22,30 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+import cv2
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from rsd_model.geometry import bench2drive_rig  # noqa: E402
+from rsd_offline.datasets.episode_store import decode_image  # noqa: E402
 from rsd_offline.datasets.frames import AnnotatedObjects, KeyFrame  # noqa: E402
 from rsd_offline.labeling import labeler  # noqa: E402
 from rsd_offline.labeling.answer_cache import Answer  # noqa: E402
+from rsd_offline.labeling.grounding import ground_annotations  # noqa: E402
 from rsd_offline.labeling.labeler import LabelConfig  # noqa: E402
-from rsd_offline.labeling.questions import Question  # noqa: E402
+from rsd_offline.labeling.questions import Question, make_pictures  # noqa: E402
 from rsd_offline.labeling.run import LabelRun, RunConfig, RunProgress  # noqa: E402
 from rsd_offline.labeling.teachers.base import Teacher, TeacherIdentity  # noqa: E402
 from rsd_offline.labeling.teachers.controls import ControlTeacher  # noqa: E402
 from rsd_offline.labeling.teachers.openai_server import OpenAIServer, ServerConfig  # noqa: E402
 
-OBJECTS = 12
+OBJECTS, SAMPLES = 12, 3
 
 
 class SyntheticFrames:
@@ -99,17 +104,22 @@ def fixed_answer(action: bool) -> str:
     return json.dumps(ACTIONS if action else RISKS)
 
 
-def http_reply(action: bool) -> bytes:
-    """The whole response of a server that gives the fixed answer."""
-    message = {"role": "assistant", "content": fixed_answer(action)}
-    usage = {"prompt_tokens": 1500, "completion_tokens": 500, "total_tokens": 2000}
-    body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}).encode()
+def http_reply(action: bool, count: int) -> bytes:
+    """The whole response of a server that gives the fixed answer `count` times, each with another blank behind it."""
+    texts = [fixed_answer(action) + i * " " for i in range(count)]
+    choices = [
+        {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        for i, text in enumerate(texts)
+    ]
+    usage = {"prompt_tokens": 1500, "completion_tokens": 500 * count}
+    body = json.dumps({"choices": choices, "usage": usage}).encode()
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
 
 
 def serve(port_box: multiprocessing.SimpleQueue, delay: float) -> None:
     """A server of fixed answers, `delay` s after each request."""
-    replies = [http_reply(False), http_reply(True)]
+    replies = {(action, count): http_reply(action, count) for action in (False, True) for count in (1, SAMPLES)}
+    several = b'"n": %d' % SAMPLES
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -118,7 +128,7 @@ def serve(port_box: multiprocessing.SimpleQueue, delay: float) -> None:
                 length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
                 request = await reader.readexactly(length)
                 await asyncio.sleep(delay)
-                writer.write(replies[b'"name": "action"' in request])
+                writer.write(replies[b'"name": "action"' in request, SAMPLES if several in request else 1])
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
@@ -146,7 +156,7 @@ def running_server(delay: float) -> Iterator[str]:
 def measure_rate(frames: int, concurrency: int, delay: float, width: int) -> dict:
     """Answers per second of a whole run, against concurrency / delay."""
     with running_server(delay) as url, tempfile.TemporaryDirectory() as folder:
-        teacher = OpenAIServer(ServerConfig("m", url))
+        teacher = OpenAIServer(ServerConfig("m", url, choices=1))  # the most requests for as many answers
         config = LabelConfig(tasks=("risk",), reasks=0)
         run = LabelRun(
             SyntheticFrames(frames, width), Path(folder), teacher, config, RunConfig(concurrency=concurrency)
@@ -167,12 +177,18 @@ def measure_rate(frames: int, concurrency: int, delay: float, width: int) -> dic
 class AtOnce:
     """A teacher that looks and answers without any client: what is left is our own work."""
 
-    looks, samples, family, reach, choices = True, True, "general", float("inf"), 1
+    looks, samples, family, reach, choices = True, True, "general", float("inf"), SAMPLES
     identity = TeacherIdentity("at once")
+    _texts = (fixed_answer(False), fixed_answer(True))
 
     async def ask(self, question: Question) -> Answer:
         """The fixed answer."""
-        return Answer(fixed_answer(question.task == "action"), "stop", 1500, 500)
+        return Answer(self._texts[question.task == "action"], "stop", 1500, 500)
+
+    async def ask_several(self, question: Question, count: int) -> list[Answer]:
+        """The fixed answer with another blank each."""
+        answer = await self.ask(question)
+        return [replace(answer, text=answer.text + i * " ", requests=int(i == 0)) for i in range(count)]
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -196,25 +212,40 @@ def cpu_per_frame(teacher: Teacher, frames: int, width: int) -> dict:
     """CPU ms per frame of one run: making pictures, and everything else."""
     clock = PictureClock()
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(labeler, "make_pictures", clock):
-        run = LabelRun(SyntheticFrames(frames, width), Path(folder), teacher, LabelConfig(), RunConfig(concurrency=32))
+        run = LabelRun(
+            SyntheticFrames(frames, width),
+            Path(folder),
+            teacher,
+            LabelConfig(samples=SAMPLES),
+            RunConfig(concurrency=32),
+        )
         cpu = time.process_time()
         progress = asyncio.run(run.run())
         cpu = time.process_time() - cpu
     assert progress.labelled == frames
-    assert progress.counts.answers == 4 * frames
-    return {"work_ms": 1000.0 * (cpu - clock.seconds) / frames, "pictures_ms": 1000.0 * clock.seconds / frames}
+    assert progress.counts.answers == (SAMPLES + 1) * frames
+    return {
+        "work": 1000.0 * (cpu - clock.seconds) / frames, "pictures": 1000.0 * clock.seconds / frames,
+        "requests": progress.counts.requests / frames,
+    }  # fmt: skip
 
 
 def measure_work(frames: int, width: int, repeats: int = 4) -> dict:
-    """CPU ms per frame with three risk samples and the action question: the least of a few runs."""
-    alone = [cpu_per_frame(AtOnce(), frames, width) for _ in range(repeats)]
+    """CPU ms per frame with three risk samples and the action question: the least of a few runs of each kind."""
+    runs: dict[str, list[dict]] = {"own": [], "together": [], "singly": []}
     with running_server(0.0) as url:
-        asked = [cpu_per_frame(OpenAIServer(ServerConfig("m", url)), frames, width) for _ in range(repeats)]
-    work, with_client = (min(run["work_ms"] for run in runs) for runs in (alone, asked))
+        for _ in range(repeats):  # in turn: the machine's other load changes
+            runs["own"].append(cpu_per_frame(AtOnce(), frames, width))
+            for kind, choices in (("together", SAMPLES), ("singly", 1)):
+                teacher = OpenAIServer(ServerConfig("m", url, choices=choices))
+                runs[kind].append(cpu_per_frame(teacher, frames, width))
+    least = {kind: min(run["work"] for run in of_kind) for kind, of_kind in runs.items()}
     return {
-        "frames": frames, "requests_per_frame": 4, "objects": OBJECTS, "image_width": width,
-        "work_ms_per_frame": with_client, "of_it_client_ms": with_client - work,
-        "pictures_ms_per_frame": min(run["pictures_ms"] for run in alone),
+        "frames": frames, "objects": OBJECTS, "image_width": width,
+        "requests_per_frame": runs["together"][0]["requests"],
+        "work_ms_per_frame": least["together"], "of_it_client_ms": least["together"] - least["own"],
+        "singly_requests_per_frame": runs["singly"][0]["requests"], "singly_work_ms_per_frame": least["singly"],
+        "pictures_ms_per_frame": min(run["pictures"] for run in runs["own"]),
     }  # fmt: skip
 
 
@@ -223,38 +254,81 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
+MEMORY_POINTS = (0.01, 0.02, 0.05, *(k / 10 for k in range(1, 11)))  # shares of a run
+
+
 def measure_memory(frames: int) -> dict:
-    """Resident MB at each tenth of a run."""
-    resident: list[float] = []
+    """Resident MB at points of a run."""
+    resident: dict[int, float] = {}
 
     def watch(progress: RunProgress) -> None:
-        if progress.labelled >= (len(resident) + 1) * frames / 10:
-            resident.append(resident_mb())
-            print(f"{progress.labelled} frames, {resident[-1]:.1f} MB", flush=True)
+        if progress.labelled >= MEMORY_POINTS[len(resident)] * frames:
+            resident[progress.labelled] = round(resident_mb(), 1)
+            print(f"{progress.labelled} frames, {resident_mb():.1f} MB, {time.process_time():.0f} s CPU", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         teacher, config = ControlTeacher("constant"), LabelConfig(tasks=("risk",))
         run = LabelRun(SyntheticFrames(frames, 1600), Path(folder), teacher, config, RunConfig(), on_progress=watch)
         asyncio.run(run.run())
-    return {"frames": frames, "resident_mb_by_tenth": [round(r, 1) for r in resident], "cpu_s": time.process_time()}
+    return {"frames": frames, "resident_mb": resident, "cpu_s": time.process_time()}
+
+
+def photographs(width: int) -> tuple[bytes, ...]:
+    """Six JPEGs as cameras make them: smooth areas, edges and grain."""
+    rng = np.random.default_rng(0)
+    size = (width, width * 9 // 16)
+    files, quality = [], [cv2.IMWRITE_JPEG_QUALITY, 75]
+    for _ in range(6):
+        coarse, fine = (rng.integers(30, 220, (9 * k, 16 * k, 3)).astype(np.uint8) for k in (2, 8))
+        smooth = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+        image = cv2.addWeighted(smooth, 0.7, cv2.resize(fine, size, interpolation=cv2.INTER_NEAREST), 0.3, 0.0)
+        grain = rng.normal(0.0, 4.0, image.shape)
+        files.append(cv2.imencode(".jpg", np.clip(image + grain, 0, 255).astype(np.uint8), quality)[1].tobytes())
+    return tuple(files)
+
+
+def measure_pictures(frames: int, width: int) -> dict:
+    """CPU ms per frame of reading six JPEGs, and of making the two pictures that are sent from them."""
+    cv2.setNumThreads(1)
+    files = photographs(width)
+    source, config = SyntheticFrames(frames, width), LabelConfig()
+    prompts, spent, made = config.load_prompts(), np.zeros((frames, 2)), {}
+    for index in range(frames):
+        frame = source.frame(index)
+        objects = ground_annotations(frame, config.grounding)
+        began = time.process_time()
+        images = tuple(decode_image(file) for file in files)
+        decoded = time.process_time()
+        shown = replace(frame, load_images=lambda images=images: images)
+        made, _, _ = make_pictures(shown, objects, prompts, config.pictures, False)
+        spent[index] = decoded - began, time.process_time() - decoded
+    decode_ms, make_ms = (1000.0 * np.median(spent, axis=0)).tolist()
+    return {
+        "frames": frames, "images": len(files), "image_size": [width, width * 9 // 16],
+        "image_kb": sum(map(len, files)) / len(files) / 1e3,
+        "sent": {task: [*p.size, round(len(p.jpeg) / 1e3)] for task, p in made.items()},  # px, px, kB
+        "decode_ms_per_frame": decode_ms, "compose_encode_ms_per_frame": make_ms,
+    }  # fmt: skip
 
 
 def main() -> None:
     """Measure the chosen part and merge it into the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("rate", "work", "memory"), required=True)
-    parser.add_argument("--frames", type=int, help="default: rate 3072, work 400, memory 100000")
+    parser.add_argument("--part", choices=("rate", "work", "memory", "pictures"), required=True)
+    parser.add_argument("--frames", type=int, help="default: rate 3072, work 400, memory 100000, pictures 20")
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--delay", type=float, default=2.0)
     parser.add_argument("--width", type=int, default=400, help="image width of the rate and work parts, px")
     arguments = parser.parse_args()
-    frames = arguments.frames or {"rate": 3072, "work": 400, "memory": 100_000}[arguments.part]
+    frames = arguments.frames or {"rate": 3072, "work": 400, "memory": 100_000, "pictures": 20}[arguments.part]
     if arguments.part == "rate":
         found = measure_rate(frames, arguments.concurrency, arguments.delay, arguments.width)
     elif arguments.part == "work":
         found = measure_work(frames, arguments.width)
-    else:
+    elif arguments.part == "memory":
         found = measure_memory(frames)
+    else:
+        found = measure_pictures(frames, 1600)
     found |= {"load_before": os.getloadavg()[0]}
     path = ROOT / "benchmarks" / "results" / "labeling.json"
     path.parent.mkdir(exist_ok=True)

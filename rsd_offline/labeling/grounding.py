@@ -114,12 +114,12 @@ def _paint(outlines: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.
     """Pixels that each convex outline (K, P, 2) keeps when they are painted in this order, and that it covers alone."""
     width, height = size
     buffer = np.zeros((height, width), np.uint16)
+    low, high = outlines.min(1).round().astype(int).tolist(), outlines.max(1).round().astype(int).tolist()
     windows, alone = [], np.zeros(len(outlines), int)
     for k, points in enumerate(outlines):
         hull = cv2.convexHull(points).round().astype(np.int32)
-        left, top, wide, high = cv2.boundingRect(hull)
-        right, bottom, left, top = min(left + wide, width), min(top + high, height), max(left, 0), max(top, 0)
-        window = buffer[top : max(bottom, top), left : max(right, left)]
+        (left, top), (right, bottom) = low[k], high[k]
+        window = buffer[max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)]
         if window.size:
             cv2.fillConvexPoly(buffer, hull, k + 1)
             alone[k] = np.count_nonzero(window == k + 1)  # nothing was painted over it yet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -133,6 +134,24 @@ def caption(
     picture: np.ndarray, text: str, corner: tuple[int, int], color: tuple[int, int, int], scale: float = 0.4
 ) -> None:
     """Small text on a black ground; `corner` is its upper left."""
+    tag, (x, y) = _tag(text, color, scale), corner
+    below, right = y + tag.shape[0], x + tag.shape[1]
+    if x >= 0 and y >= 0 and below <= picture.shape[0] and right <= picture.shape[1]:
+        picture[y:below, x:right] = tag
+    else:
+        _write(picture, text, corner, color, scale)
+
+
+@cache
+def _tag(text: str, color: tuple[int, int, int], scale: float) -> np.ndarray:
+    """A caption as an image of its own: each call of OpenCV hands the interpreter to another thread and back."""
+    (width, height), base = cv2.getTextSize(text, FONT, scale, 1)
+    tag = np.zeros((height + base + 1, width + 3, 3), np.uint8)
+    _write(tag, text, (0, 0), color, scale)
+    return tag
+
+
+def _write(picture: np.ndarray, text: str, corner: tuple[int, int], color: tuple[int, int, int], scale: float) -> None:
     (width, height), base = cv2.getTextSize(text, FONT, scale, 1)
     x, y = corner
     cv2.rectangle(picture, (x, y), (x + width + 2, y + height + base), (0, 0, 0), -1)
