@@ -208,7 +208,10 @@ def _refusals(reason: str, count: int) -> list[Answer]:
 
 async def all_of(jobs: Iterable[Awaitable[Any]]) -> list[Any]:
     """Results of jobs that run side by side; where one of them fails, its error once all have ended."""
-    results = await asyncio.gather(*jobs, return_exceptions=True)
+    waiting = list(jobs)
+    if len(waiting) < 2:  # the usual case, without a task of its own
+        return [await job for job in waiting]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
