@@ -17,6 +17,7 @@ OBJECT_CLASSES = (
 MAP_CLASSES = ("Broken", "Solid", "SolidSolid", "Center", "TrafficLight", "StopSign")
 PLAN_STEPS = 6
 PLAN_STEP_SECONDS = 0.5
+STANDSTILL = 0.1  # m/s; slower is standing, as Bench2Drive's stop-sign test has it
 
 
 class Command(IntEnum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rsd_model.contracts import PLAN_STEP_SECONDS, VehicleControl
+from rsd_model.contracts import PLAN_STEP_SECONDS, STANDSTILL, VehicleControl
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class FollowerParameters:
     lookahead_max: float = 15.0  # m
     speed_horizon: float = 1.0  # s of the plan that decides the target speed
     stop_distance: float = 0.6  # m, a plan shorter than this over its 3 s means: stand still
+    halt_distance: float = 1.8  # m, one shorter than this means, to a vehicle that drives: come to a standstill
+    halt_speed: float = 0.8  # m/s from which a vehicle drives; below it creeps, and may go on creeping
     kp: float = 0.35  # throttle per m/s of speed error
     ki: float = 0.06  # throttle per m/s of mean error over the window
     window: int = 20  # ticks of the integral
@@ -56,10 +58,12 @@ class TrajectoryFollower:
     def __init__(self, parameters: FollowerParameters | None = None) -> None:
         self.parameters = parameters or FollowerParameters()
         self._errors: deque[float] = deque(maxlen=self.parameters.window)
+        self._halts = False  # until it stands: a stop that is only nearly made is none at a stop sign
 
     def reset(self) -> None:
-        """Forget the integral, after a stop or a jump in time."""
+        """Forget the integral and a stop that was begun: a new drive, or a jump in time."""
         self._errors.clear()
+        self._halts = False
 
     def control(self, trajectory: np.ndarray, speed: float, age: float = 0.0) -> VehicleControl:
         """Command that follows `trajectory` (T, 2) m, base_link of the instant it was planned at.
@@ -72,9 +76,11 @@ class TrajectoryFollower:
             raise ValueError("the trajectory follower got a trajectory, speed or age that is not finite")
         p = self.parameters
         travelled = float(np.linalg.norm(np.diff(np.vstack([np.zeros((1, 2)), trajectory]), axis=0), axis=1).sum())
-        if travelled < p.stop_distance:
-            self.reset()
-            return VehicleControl(brake=1.0 if speed > 1.0 else 0.6)
+        self._halts = speed > STANDSTILL and (self._halts or (speed > p.halt_speed and travelled < p.halt_distance))
+        if self._halts or travelled < p.stop_distance:
+            self._errors.clear()
+            steer = 0.0 if travelled < p.stop_distance else self._steer(trajectory, speed)
+            return VehicleControl(brake=1.0 if speed > 1.0 else 0.6, steer=steer)
         wanted = target_speed(trajectory, age + p.speed_horizon)
         throttle, brake = self._pedals(wanted, speed)
         return VehicleControl(throttle=throttle, brake=brake, steer=self._steer(trajectory, speed))
@@ -91,7 +97,7 @@ class TrajectoryFollower:
         error = wanted - speed
         self._errors.append(error)
         if error < -p.brake_margin:
-            self.reset()
+            self._errors.clear()
             return 0.0, float(np.clip(-p.brake_gain * (error + p.brake_margin), 0.05, 1.0))
         if wanted < 0.3:
             return 0.0, 0.5

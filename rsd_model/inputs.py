@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from rsd_model.config import ImageConfig, ModelConfig
-from rsd_model.contracts import CameraRig, EgoState
+from rsd_model.contracts import STANDSTILL, CameraRig, EgoState
 from rsd_model.geometry import base_to_lidar_points, lidar_to_image, wrap_angle, yaw_of
 
-STANDSTILL = 0.1  # m/s; slower is standing, as Bench2Drive's stop-sign test has it
 STANDSTILL_FADES = 10.0  # m driven after which a standstill counts 1 / e
 
 

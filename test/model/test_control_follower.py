@@ -35,6 +35,25 @@ def test_it_accelerates_below_the_plan_and_brakes_above_it(plan_speed, speed):
     assert (control.throttle > 0.0) == (plan_speed > speed) and (control.brake > 0.0) == (plan_speed < speed)
 
 
+def test_a_stop_is_carried_through_to_a_standstill_though_the_plan_goes_on():
+    follower = TrajectoryFollower()
+    assert follower.control(straight(0.5), speed=1.4).brake > 0.5
+    assert follower.control(straight(3.0), speed=0.6).brake > 0.5
+    assert follower.control(straight(3.0), speed=0.0).throttle > 0.0
+    assert follower.control(straight(3.0), speed=0.6).throttle > 0.0
+
+
+def test_a_vehicle_that_creeps_may_go_on_creeping():
+    assert TrajectoryFollower().control(straight(0.5), speed=0.3).throttle > 0.0
+
+
+def test_a_reset_forgets_a_stop_that_was_begun():
+    follower = TrajectoryFollower()
+    follower.control(straight(0.5), speed=1.4)
+    follower.reset()
+    assert follower.control(straight(3.0), speed=0.6).throttle > 0.0
+
+
 def test_values_that_are_not_finite_are_refused():
     plan = straight(5.0)
     plan[3, 1] = np.nan
