@@ -6,9 +6,8 @@ student drives and the expert only labels. Episodes that exist are skipped: a ki
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from rsd_model.geometry import bench2drive_rig
 from rsd_model.inputs import StandstillMemory
 from rsd_offline.datasets.episode_store import DriveFrame, encode_images, write_episode
 from rsd_offline.labeling.store import FrameLabel, ObjectLabel, write_shard
+from rsd_offline.worker_processes import worker_pool
 from rsd_world.expert.expert import Expert
 from rsd_world.expert.observations import Observation, observe
 from rsd_world.expert.risk import assess_risk
@@ -219,7 +219,6 @@ def _collect(plan: EpisodePlan) -> dict:
 def collect(config: CollectConfig, out: Path, prefix: str, workers: int) -> Iterator[dict]:
     """Collect all missing episodes of `config` into `out/<prefix>_<index>`; yields a summary as each ends."""
     missing = [p for p in plan_episodes(config, prefix) if not (out / p.name / "episode.json").exists()]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (config, out)) as pool:
+    with worker_pool(workers, _start_worker, (config, out)) as pool:
         for future in as_completed([pool.submit(_collect, plan) for plan in missing]):
             yield future.result()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import platform
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rsd_model.geometry import bench2drive_rig
 from rsd_offline.evaluation.policies import ExpertPolicy, Policy, RouteFollowerPolicy, StudentPolicy
+from rsd_offline.worker_processes import worker_pool
 from rsd_world.score.episode_score import EpisodeScore, score_episode
 from rsd_world.score.route_score import RouteScore
 from rsd_world.world import Episode, World
@@ -111,8 +111,7 @@ def _drive(episode: Episode) -> DriveResult:
 
 def drive_all(config: DriveConfig, episodes: Sequence[Episode], workers: int) -> Iterator[DriveResult]:
     """Drive all episodes over `workers` processes; results come as they end."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (config, 1)) as pool:
+    with worker_pool(workers, _start_worker, (config, 1)) as pool:
         for future in as_completed([pool.submit(_drive, episode) for episode in episodes]):
             yield future.result()
 
