@@ -24,6 +24,9 @@ class FollowerParameters:
     stop_distance: float = 0.6  # m, a plan shorter than this over its 3 s means: stand still
     halt_distance: float = 1.8  # m, one shorter than this means, to a vehicle that drives: come to a standstill
     halt_speed: float = 0.8  # m/s from which a vehicle drives; below it creeps, and may go on creeping
+    creep_speed: float = 0.4  # m/s, the least that a plan which moves asks of a slower vehicle
+    breakaway: float = 0.01  # throttle added each tick to a vehicle that stands though its plan moves ...
+    breakaway_max: float = 0.3  # ... up to this: drag holds it, and small throttle alone never gets it going
     kp: float = 0.35  # throttle per m/s of speed error
     ki: float = 0.06  # throttle per m/s of mean error over the window
     window: int = 20  # ticks of the integral
@@ -58,12 +61,13 @@ class TrajectoryFollower:
     def __init__(self, parameters: FollowerParameters | None = None) -> None:
         self.parameters = parameters or FollowerParameters()
         self._errors: deque[float] = deque(maxlen=self.parameters.window)
+        self._breakaway = 0.0  # throttle
         self._halts = False  # until it stands: a stop that is only nearly made is none at a stop sign
 
     def reset(self) -> None:
         """Forget the integral and a stop that was begun: a new drive, or a jump in time."""
         self._errors.clear()
-        self._halts = False
+        self._breakaway, self._halts = 0.0, False
 
     def control(self, trajectory: np.ndarray, speed: float, age: float = 0.0) -> VehicleControl:
         """Command that follows `trajectory` (T, 2) m, base_link of the instant it was planned at.
@@ -79,9 +83,12 @@ class TrajectoryFollower:
         self._halts = speed > STANDSTILL and (self._halts or (speed > p.halt_speed and travelled < p.halt_distance))
         if self._halts or travelled < p.stop_distance:
             self._errors.clear()
+            self._breakaway = 0.0
             steer = 0.0 if travelled < p.stop_distance else self._steer(trajectory, speed)
             return VehicleControl(brake=1.0 if speed > 1.0 else 0.6, steer=steer)
         wanted = target_speed(trajectory, age + p.speed_horizon)
+        if speed < p.creep_speed:  # a plan that moves is begun, however soon it ends
+            wanted = max(wanted, p.creep_speed)
         throttle, brake = self._pedals(wanted, speed)
         return VehicleControl(throttle=throttle, brake=brake, steer=self._steer(trajectory, speed))
 
@@ -96,11 +103,12 @@ class TrajectoryFollower:
         p = self.parameters
         error = wanted - speed
         self._errors.append(error)
+        self._breakaway = min(self._breakaway + p.breakaway, p.breakaway_max) if speed < STANDSTILL else 0.0
         if error < -p.brake_margin:
             self._errors.clear()
             return 0.0, float(np.clip(-p.brake_gain * (error + p.brake_margin), 0.05, 1.0))
         if wanted < 0.3:
             return 0.0, 0.5
         cruise = 0.02 * wanted  # holds speed against drag
-        throttle = cruise + p.kp * error + p.ki * float(np.sum(self._errors)) / len(self._errors)
+        throttle = self._breakaway + cruise + p.kp * error + p.ki * float(np.sum(self._errors)) / len(self._errors)
         return float(np.clip(throttle, 0.0, p.max_throttle)), 0.0

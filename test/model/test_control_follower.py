@@ -47,6 +47,22 @@ def test_a_vehicle_that_creeps_may_go_on_creeping():
     assert TrajectoryFollower().control(straight(0.5), speed=0.3).throttle > 0.0
 
 
+def test_a_vehicle_held_by_drag_is_pushed_until_it_moves_and_no_further():
+    follower = TrajectoryFollower()
+    throttles = [follower.control(straight(0.3), speed=0.0).throttle for _ in range(100)]
+    assert throttles[0] < 0.2 < throttles[-1] < 0.6
+    assert np.all(np.diff(throttles) >= 0.0)
+    assert follower.control(straight(0.3), speed=0.2).throttle < 0.2
+
+
+def test_a_plan_that_stands_ends_the_push():
+    follower = TrajectoryFollower()
+    for _ in range(50):
+        follower.control(straight(0.3), speed=0.0)
+    assert follower.control(straight(0.1), speed=0.0).throttle == 0.0
+    assert follower.control(straight(0.3), speed=0.0).throttle < 0.2
+
+
 def test_a_reset_forgets_a_stop_that_was_begun():
     follower = TrajectoryFollower()
     follower.control(straight(0.5), speed=1.4)
