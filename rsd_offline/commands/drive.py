@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,9 +22,6 @@ def drive(
     resume: Annotated[bool, typer.Option(help="keep the drives that OUT holds already")] = False,
 ) -> None:
     """Drive many routes in this process and print Bench2Drive's scores: results in the embedded world, not in CARLA."""
-    from rich.console import Console
-    from rich.table import Table
-
     from rsd_model.resources import config_path
     from rsd_offline.evaluation.drive import (
         DriveConfig,
@@ -39,6 +36,8 @@ def drive(
     from rsd_world.scenarios import scenario_catalogue
     from rsd_world.score.episode_score import aggregate
 
+    if resume and out is None:
+        raise typer.BadParameter("give the report to go on with as --out", param_hint="--resume")
     if policy == "student" and weights is None:
         weights = config_path("weights/nano.safetensors")
     config = DriveConfig(policy=policy, weights=str(weights or ""), plan_every=plan_every)
@@ -63,8 +62,14 @@ def drive(
                 progress.console.print(f"{len(results)} of {len(episodes)} drives: {result.outcome}; so far {text}")
             if out is not None:  # what is driven is kept where the rest is cut off
                 write_report(out, config, results, aggregate([r.score for r in results]))
-    summary = aggregate([r.score for r in results])
-    table = Table("figure", "value", title=f"{policy} in {town}: {len(results)} drives ({summary['version']})")
+    _print_table(f"{policy} in {town}", aggregate([r.score for r in results]))
+
+
+def _print_table(driven: str, summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("figure", "value", title=f"{driven}: {summary['drives']} drives ({summary['version']})")
     for key in ("driving_score", "route_completion", "success_rate", "collision_rate", "efficiency", "comfort"):
         table.add_row(key.replace("_", " "), "n/a" if summary[key] is None else f"{summary[key]:.3f}")
     for name, row in summary["scenarios"].items():

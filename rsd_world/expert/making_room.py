@@ -8,10 +8,10 @@ import numpy as np
 
 from rsd_world.expert.prediction import Prediction
 from rsd_world.expert.route_reference import RouteReference
+from rsd_world.expert.speed_plan import LINE_GAP
 
 SIREN_DISTANCE = 45.0  # m behind, from where an emergency vehicle is made room for
 JUNCTION_AHEAD = 13  # m before a junction, from where nobody moves over any more
-LINE_GAP = 1.2  # m between the front and the junction before which the ego waits
 MOVED_OVER = 1.0  # m beside the route
 
 

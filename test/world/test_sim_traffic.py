@@ -207,29 +207,25 @@ def test_only_one_of_two_crossing_vehicles_gets_the_junction(town):
     assert rights.decide([claim(2, other)]) == {2}
 
 
-def test_a_left_turn_waits_for_who_comes_straight_on(town):
-    rights = RightOfWay(town.lanes, ())
-    graph = town.lanes
+def left_against_straight(town) -> tuple[RightOfWay, int, int]:
+    """Right of way in the town, and two crossing lanes of which the left turn has to give way."""
+    rights, lanes = RightOfWay(town.lanes, ()), town.lanes.lanes
+    pairs = ((a, b) for a, others in rights.conflicts.items() for b in others)
     left, straight = next(
-        (a, b)
-        for a, others in rights.conflicts.items()
-        for b in others
-        if graph.lanes[a].turn is Command.LEFT and graph.lanes[b].turn is Command.STRAIGHT
+        (a, b) for a, b in pairs if lanes[a].turn is Command.LEFT and lanes[b].turn is Command.STRAIGHT
     )
+    return rights, left, straight
+
+
+def test_a_left_turn_waits_for_who_comes_straight_on(town):
+    rights, left, straight = left_against_straight(town)
     comes = claim(2, straight, distance=20.0, speed=8.0, wants=False)
     assert rights.decide([claim(1, left), comes]) == set()
     assert rights.decide([claim(1, left), replace(comes, may_go=False)]) == {1}  # the other one has red
 
 
 def test_who_has_waited_long_is_let_in_by_the_next_one_that_comes(town):
-    rights = RightOfWay(town.lanes, ())
-    graph = town.lanes
-    left, straight = next(
-        (a, b)
-        for a, others in rights.conflicts.items()
-        for b in others
-        if graph.lanes[a].turn is Command.LEFT and graph.lanes[b].turn is Command.STRAIGHT
-    )
+    rights, left, straight = left_against_straight(town)
     first, second = claim(2, straight, distance=0.2), claim(3, straight, distance=30.0)
     waits = claim(1, left, distance=0.4, speed=0.0, waiting=20.0)
     assert rights.decide([waits, first]) == {2}
