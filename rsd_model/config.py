@@ -81,6 +81,7 @@ class BevConfig:
     range: tuple[float, ...] = (-15.0, -30.0, -2.0, 15.0, 30.0, 2.0)  # m, x y z minima, then maxima
     layers: int = 6
     temporal_points: int = 4
+    temporal_fusion: bool = False  # true: convolutions over current and previous BEV after the layers; VAD has none
     spatial_points: int = 8  # sampling points a level, shared among the heights
     heights: int = 4  # reference heights a pillar
     feature_levels: int = 4  # pyramid levels that are attended
@@ -199,6 +200,7 @@ class LossConfig:
     # m/s below which the error of a velocity counts squared; 0: never, as in VAD. Most objects stand, and the absolute
     # error of a guess is least at their median, zero: a small network then never begins to see that some move.
     velocity_beta: float = 0.0
+    bev_flow: float = 1.0  # with bev.temporal_fusion
     future: float = 0.2
     future_class: float = 0.2
     map_class: float = 2.0

@@ -18,6 +18,8 @@ from rsd_model.heads.motion import MotionHead
 from rsd_model.heads.objects import ObjectHead
 from rsd_model.heads.risk import RiskHead, RiskHeadConfig
 
+FLOW_SCALE = 5.0  # m/s
+
 
 @dataclass(frozen=True)
 class PlannerInputs:
@@ -48,6 +50,7 @@ class Planner(nn.Module):
         self.motion_head = MotionHead(config)
         self.ego_head = EgoHead(config)
         self.risk_head = _build_risk_head(config)
+        self.flow_head = nn.Linear(config.dims, 2) if config.bev.temporal_fusion else None
 
     def image_features(self, images: Tensor) -> list[Tensor]:
         """(B, N, 3, H, W) to pyramid levels (B, N, dims, h, w), the finest first."""
@@ -72,7 +75,8 @@ class Planner(nn.Module):
         all_traj_preds (L, B, Q, modes, steps * 2) offsets; all_traj_cls_scores (L, B, Q, modes) logits;
         map_all_cls_scores (L, B, V, classes) logits; map_all_pts_preds (L, B, V, P, 2) and map_all_bbox_preds
         (L, B, V, 4) in [0, 1]; ego_fut_preds (B, commands, steps, 2) offsets; ego_features (B, 1, 2 dims).
-        With the RiskHead also object_risk (B, Q) and risk_map (B, rows, columns).
+        With the RiskHead also object_risk (B, Q) and risk_map (B, rows, columns); with temporal fusion bev_flow
+        (B, HW, 2) m/s, the velocity of what stands in a cell.
         """
         bev = self.encode(inputs)
         objects = self.object_head(bev)
@@ -94,6 +98,8 @@ class Planner(nn.Module):
         }
         if self.risk_head is not None:
             outputs |= self.risk_head(bev, objects.centres, objects.hidden[-1])._asdict()
+        if self.flow_head is not None:
+            outputs["bev_flow"] = FLOW_SCALE * self.flow_head(bev)
         return outputs
 
 

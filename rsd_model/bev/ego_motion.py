@@ -51,6 +51,25 @@ def turn_bev(bev: Tensor, degrees: Tensor, centre: tuple[float, ...], cell: tupl
     return F.grid_sample(image, grid, mode="nearest", align_corners=False).permute(0, 2, 3, 1).to(bev.dtype)
 
 
+def carry_bev(bev: Tensor, can_bus: Tensor, config: BevConfig) -> Tensor:
+    """The previous BEV (B, HW, C) in the present vehicle frame, bilinear, zero where nothing was seen.
+
+    can_bus (B, 18) relative to the previous frame. Cells are metric and the fixed point of a turn is the ego.
+    """
+    rows, columns, size = config.rows, config.columns, config.size
+    ys = (torch.arange(rows, device=bev.device) + 0.5) / rows * size[1] + config.range[1]
+    xs = (torch.arange(columns, device=bev.device) + 0.5) / columns * size[0] + config.range[0]
+    grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
+    moved = ego_shift(can_bus, config).float() * ys.new_tensor(size)  # (B, 2) m
+    x, y = grid_x + moved[:, 0, None, None], grid_y + moved[:, 1, None, None]
+    angle = torch.deg2rad(can_bus[:, DELTA_YAW_DEGREES].float())[:, None, None]
+    cos, sin = angle.cos(), angle.sin()
+    then = torch.stack([cos * x - sin * y, sin * x + cos * y], -1)  # m, previous vehicle frame
+    places = 2.0 * (then - ys.new_tensor(config.range[:2])) / ys.new_tensor(size) - 1.0
+    image = bev.transpose(1, 2).unflatten(2, (rows, columns)).float()
+    return F.grid_sample(image, places, align_corners=False).flatten(2).transpose(1, 2).to(bev.dtype)
+
+
 def relative_can_bus(can_bus: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
     """Can bus (18,) with position and yaw in degrees relative to the previous frame's, zero for a first frame.
 

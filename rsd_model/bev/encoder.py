@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from rsd_model.bev.ego_motion import CAN_BUS_SIZE, DELTA_YAW_DEGREES, ego_shift, turn_bev
 from rsd_model.bev.spatial_attention import PillarViews, SpatialCrossAttention, pillar_points, project_pillars
 from rsd_model.bev.temporal_attention import TemporalSelfAttention
+from rsd_model.bev.temporal_fusion import TemporalFusion
 from rsd_model.config import ModelConfig
 from rsd_model.layers import FeedForward
 
@@ -59,6 +60,7 @@ class BevEncoder(nn.Module):
         self.camera_embedding = nn.Parameter(torch.randn(config.cameras, dims))
         self.can_bus_mlp = _can_bus_mlp(dims) if bev.can_bus_query else None
         self.layers = nn.ModuleList([EncoderLayer(config) for _ in range(bev.layers)])
+        self.fusion = TemporalFusion(dims, bev) if bev.temporal_fusion else None
         self._last_views: tuple[tuple[object, ...], PillarViews] | None = None
         nn.init.uniform_(self.row_embedding.weight)
         nn.init.uniform_(self.column_embedding.weight)
@@ -89,7 +91,7 @@ class BevEncoder(nn.Module):
         history = None if prev_bev is None else self._history(prev_bev, can_bus, query)
         for layer in self.layers:
             query = layer(query, position, history, shape, reference, tokens, shapes, views)
-        return query
+        return query if self.fusion is None else self.fusion(query, prev_bev, can_bus)
 
     def _views(self, lidar2img: Tensor, image_size: tuple[int, int], camera_valid: Tensor | None) -> PillarViews:
         """Projected pillars; a rig that did not change since the last call is not projected again."""

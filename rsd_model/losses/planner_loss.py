@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from rsd_model.config import ModelConfig
 from rsd_model.heads.language import LanguageOutput, language_head_config
 from rsd_model.heads.risk import RiskOutput
+from rsd_model.losses.bev_flow import bev_flow_term
 from rsd_model.losses.elementary import pad_sequences
 from rsd_model.losses.language import LanguageLoss, LanguageTargets
 from rsd_model.losses.map_loss import map_terms
@@ -30,7 +31,7 @@ class PlannerLoss(nn.Module):
 
     Names are VAD's: the last decoder layer's terms plain, earlier ones as `d0.`, `d1.`, ... 48 terms at base. With the
     RiskHead and risk targets also loss_risk_object, loss_risk_map and, where configured, loss_risk_ranking. With
-    language heads and language targets also loss_text_alignment and loss_action.
+    language heads and language targets also loss_text_alignment and loss_action, with temporal fusion loss_bev_flow.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -49,6 +50,8 @@ class PlannerLoss(nn.Module):
         terms |= self.plan_terms(outputs, targets)
         terms |= self.risk_terms(outputs, targets, matches)
         terms |= self.language_terms(outputs, targets)
+        if "bev_flow" in outputs:
+            terms |= bev_flow_term(outputs["bev_flow"], targets, self.config)
         return {name: torch.nan_to_num(value, posinf=0.0, neginf=0.0) for name, value in terms.items()}
 
     def plan_terms(self, outputs: dict[str, Tensor], targets: PlannerTargets) -> dict[str, Tensor]:

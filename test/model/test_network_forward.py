@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rsd_model.backbone.folding import fold_batch_norm
+from rsd_model.bev.temporal_fusion import TemporalFusion
 from rsd_model.config import EgoConfig, load_model_config
 from rsd_model.network import Planner, example_inputs
 
@@ -65,6 +66,16 @@ def test_previous_bev_changes_the_outcome(nano):
         first = nano(inputs)
         second = nano(replace(inputs, prev_bev=first["bev_embed"].transpose(0, 1)))
     assert not torch.allclose(first["bev_embed"], second["bev_embed"])
+
+
+def test_untrained_fusion_leaves_the_bev_and_a_trained_one_sees_the_previous():
+    fusion, (current, before) = TemporalFusion(NANO.dims, NANO.bev), torch.randn(2, 1, 800, NANO.dims)
+    assert torch.equal(fusion(current, before, torch.zeros(1, 18)), current)
+    torch.nn.init.normal_(fusion.convolutions[-1].weight)
+    seen = fusion(current, before, torch.zeros(1, 18))
+    assert not torch.equal(seen, fusion(current, None, torch.zeros(1, 18)))
+    nothing = torch.zeros_like(before)
+    torch.testing.assert_close(fusion(current, nothing, torch.zeros(1, 18)), fusion(current, None, torch.zeros(1, 18)))
 
 
 def test_invalid_camera_is_never_attended(nano):
