@@ -11,6 +11,7 @@ from rsd_world.scenarios.places import HIGHWAY_SPEED, RouteView
 
 MISSED = 25.0  # m past the place, from where it does not come any more
 FIRST_GAP = 42.0  # m ahead of the ego, where they appear
+FORESIGHT = 2.5  # s, the ego's acceleration over this time is added, or a driver who speeds up with it lags behind
 
 
 class _Leading(Scenario):
@@ -46,7 +47,8 @@ class _Leading(Scenario):
         gap = self._gap(stage)
         wished = self.gap + self.gap_time * stage.ego.speed
         limit = 1.2 * float(stage.view.limit[int(self.trigger_s)])
-        self._car.desired_speed = float(np.clip(stage.ego.speed + 0.5 * (wished - gap), 1.5, limit))
+        pace = stage.ego.speed + FORESIGHT * max(stage.ego.acceleration, 0.0)
+        self._car.desired_speed = float(np.clip(pace + 0.5 * (wished - gap), 1.5, limit))
 
     def should_start(self, stage: Stage) -> bool:
         """The ego is at the place, and the vehicle at its distance."""
@@ -130,6 +132,10 @@ class HighwayCutIn(_Leading):
         offset = side * stage.town.lanes.width_at(lane, 1.0)
         stage.traffic.places.block_lanes([int(stage.view.left[k]), int(stage.view.right[k])])
         return stage.spawn_on_route(CAR, s, 0.8 * stage.ego.speed, lateral=offset, lateral_target=offset)
+
+    def should_start(self, stage: Stage) -> bool:
+        """Only with a gap in which braking still helps."""
+        return super().should_start(stage) and self._gap(stage) > self.gap
 
     def start(self, stage: Stage) -> None:
         """It crosses over within two seconds and slows down."""
