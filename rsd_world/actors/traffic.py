@@ -91,6 +91,14 @@ class Traffic:
         self.closed.append((np.asarray(center, float), radius))
         self.places.block_circle(center, radius)
 
+    def avoid(self, lanes: Iterable[int]) -> None:
+        """Plain traffic neither appears on these lanes and those that lead nowhere else, nor turns into them."""
+        shut, graph = {*lanes}, self.town.lanes.lanes
+        while more := {k.id for k in graph if k.successors and k.id not in shut and shut.issuperset(k.successors)}:
+            shut |= more
+        self.avoided |= shut
+        self.places.block_lanes(shut)
+
     def reopen(self) -> None:
         """Traffic may be everywhere again."""
         self.closed.clear()
@@ -178,11 +186,8 @@ class Traffic:
         vehicle.replace_path(build_path(self.town.lanes, chain, start, open_ended), begin + start)
 
     def _choose(self, options: tuple[int, ...]) -> int:
-        allowed = [lane for lane in options if not self.avoided.intersection(self._after(lane))] or list(options)
+        allowed = [lane for lane in options if lane not in self.avoided] or list(options)
         return int(self.rng.choice(allowed))
-
-    def _after(self, lane: int) -> tuple[int, ...]:
-        return (lane, *self.town.lanes.lanes[lane].successors)
 
     def _refresh(self, ego: EgoVehicle) -> None:
         """Move what is far away, stuck or at a dead end to where the ego may meet it."""

@@ -68,9 +68,7 @@ class Stage:
 
     def close_to_traffic(self, start: float, end: float, radius: float) -> None:
         """Plain traffic keeps out of the route's lanes between two places, and out of a circle around the second."""
-        lanes = {int(i) for i in self.view.lanes[int(max(start, 0.0)) : int(end) + 1]}
-        self.traffic.places.block_lanes(lanes)
-        self.traffic.avoided |= lanes
+        self.traffic.avoid({int(i) for i in self.view.lanes[int(max(start, 0.0)) : int(end) + 1]})
         self.traffic.close(self.view.tracker.pose(end)[0][:2], radius)
 
 

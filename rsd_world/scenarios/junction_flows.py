@@ -66,9 +66,7 @@ class _JunctionFlow(Scenario):
         own = graph.pose_at(self._pass.approach, graph.length(self._pass.approach))[3]
         against = [np.cos(graph.pose_at(lane, 0.0)[3] - own) for lane in flows]
         self._flow_lane = flows[int(np.argmin(against))]
-        approaches = graph.lanes[self._flow_lane].predecessors
-        stage.traffic.places.block_lanes(approaches)
-        stage.traffic.avoided |= set(approaches)
+        stage.traffic.avoid(graph.lanes[self._flow_lane].predecessors)
         stage.close_to_traffic(max(self.trigger_s - 60.0, 0.0), self._pass.exit, 30.0)
 
     def should_start(self, stage: Stage) -> bool:

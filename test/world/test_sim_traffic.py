@@ -184,6 +184,18 @@ def test_a_car_stops_at_a_closed_gate_if_it_still_can(town):
     assert car.s > start + 30.0
 
 
+def test_plain_traffic_keeps_out_of_a_closed_lane_and_of_those_that_lead_nowhere_else(town):
+    lanes = town.lanes.lanes
+    world = plain_world(town, 0, vehicles=0, pedestrians=0)
+    corner = next(k for k in lanes if k.junction >= 0 and len(lanes[k.predecessors[0]].successors) == 1)
+    closed = {*corner.predecessors, corner.id, *corner.successors}
+    world.traffic.avoid(corner.successors)
+    assert closed <= world.traffic.avoided
+    assert not closed.intersection(world.traffic.places.lane[~world.traffic.places.blocked])
+    for lane in (k for k in lanes if k.id not in world.traffic.avoided):
+        assert not world.traffic.avoided.issuperset(lane.successors)
+
+
 def test_a_path_slows_down_ahead_of_a_curve(town):
     turn = next(lane for lane in town.lanes.lanes if lane.turn is Command.RIGHT)
     path = build_path(town.lanes, [turn.predecessors[0], turn.id, turn.successors[0]])
