@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 TIMES = np.arange(0.0, 6.01, 0.25)  # s
 STILL = 0.25  # m/s, below it an actor counts as standing
-BRAKING = 2.0  # m/s^2 assumed of a vehicle whose brake lights are on, and of one that has to stop at a line
-BRAKING_ON = 1.0  # s that one from elsewhere is assumed to brake on: who slows down need not mean to stop
+BRAKING = 2.0  # m/s^2 assumed of a vehicle ahead whose brake lights are on, and of one that has to stop at a line
 SOFT = (ActorKind.PEDESTRIAN, ActorKind.BICYCLE)
 
 
@@ -68,8 +67,9 @@ def _predict(world: World, actor: ActorState, room: float, stops: bool) -> Predi
             path = np.concatenate([path, world.actor_path(actor.id)])
         still = np.broadcast_to(position, (len(TIMES), 2))
         return Prediction(actor, still, np.full(len(TIMES), actor.yaw), speed, path)
-    brakes = actor.braking and actor.kind is not ActorKind.PEDESTRIAN
-    travelled = _travel(speed, (np.inf if stops else BRAKING_ON) if brakes else 0.0, room)
+    # Who crosses or comes the other way may brake for a moment only: it is expected as soon as it can be here.
+    brakes = stops and actor.braking and actor.kind is not ActorKind.PEDESTRIAN
+    travelled = _travel(speed, brakes, room)
     path = _path_from(position, actor, world.actor_path(actor.id))
     step = np.diff(path, axis=0)
     length = np.linalg.norm(step, axis=1)
@@ -81,11 +81,10 @@ def _predict(world: World, actor: ActorState, room: float, stops: bool) -> Predi
     return Prediction(actor, positions, yaws, speed, path)
 
 
-def _travel(speed: float, braking: float, room: float) -> np.ndarray:
-    """(T,) m driven by who brakes for `braking` s; it comes to rest within `room` m where it can."""
-    slowing = np.minimum(TIMES, min(braking, speed / BRAKING))
-    left = speed - BRAKING * slowing
-    free = speed * slowing - 0.5 * BRAKING * slowing**2 + left * (TIMES - slowing)
+def _travel(speed: float, brakes: bool, room: float) -> np.ndarray:
+    """(T,) m driven; who brakes does so to rest, and it comes to rest within `room` m where it can."""
+    slowing = np.minimum(TIMES, speed / BRAKING)
+    free = speed * slowing - 0.5 * BRAKING * slowing**2 if brakes else speed * TIMES
     return np.minimum(free, max(room, 0.0)) if speed**2 / 10.0 < room else free
 
 
