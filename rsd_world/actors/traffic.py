@@ -12,6 +12,7 @@ from rsd_world.actors.catalogue import Blueprint, pick_color, pick_vehicle
 from rsd_world.actors.corridor import SAMPLES, STEP, Corridors, Leaders, Obstacles, find_leaders, idm_acceleration
 from rsd_world.actors.junction_entry import JunctionEntry
 from rsd_world.actors.lane_path import REACH, build_path, extend_lanes
+from rsd_world.actors.letting_in import LettingIn
 from rsd_world.actors.right_of_way import Claim
 from rsd_world.actors.spawning import AROUND, HIDDEN, SpawnPlaces
 from rsd_world.actors.traffic_lights import TrafficLights
@@ -57,6 +58,7 @@ class Traffic:
     def __post_init__(self) -> None:
         self.places = SpawnPlaces(self.town.lanes, self.route)
         self.junctions = JunctionEntry(self.town.lanes, self.town.stop_signs, self.lights)
+        self._letting_in = LettingIn(self.town.lanes, self.route)
         self.wanted = 0  # vehicles of plain traffic
 
     def populate(self, count: int, ego: EgoVehicle) -> None:
@@ -120,7 +122,11 @@ class Traffic:
         leaders = self._leaders(around)
         gap, leader_speed = leaders.gap, leaders.speed
         line_gaps = self.junctions.stop_gaps(self.vehicles, leaders, around.ego_claims, around.ego_inside)
-        line_gaps = np.minimum(line_gaps, [self._gate_gap(v) for v in self.vehicles])
+        line_gaps = np.minimum(line_gaps, [self._gate_gap(v, self.gates) for v in self.vehicles])
+        gate = self._letting_in.gate(around.ego, dt)
+        if gate is not None:
+            lets_in = [np.inf if v.siren else self._gate_gap(v, dict([gate])) for v in self.vehicles]
+            line_gaps = np.minimum(line_gaps, lets_in)
         speed = np.array([v.speed for v in self.vehicles])
         desired = np.array([_desired(v) for v in self.vehicles])
         minimum = np.array([1.0 if v.blueprint.kind is ActorKind.BICYCLE else 2.0 for v in self.vehicles])
@@ -163,9 +169,9 @@ class Traffic:
             np.concatenate([speeds[:, None] * heading, other.velocities, doors.velocities]),
         )
 
-    def _gate_gap(self, vehicle: Vehicle) -> float:
+    def _gate_gap(self, vehicle: Vehicle, gates: dict[int, float]) -> float:
         """m from the front to a closed gate on its way, inf = none, or too late to stop there."""
-        for lane, s in self.gates.items():
+        for lane, s in gates.items():
             if lane in vehicle.path.lanes:
                 k = vehicle.path.lanes.index(lane)
                 place = float(vehicle.path.ends[k]) - self.town.lanes.lanes[lane].length + s

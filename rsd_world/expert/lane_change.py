@@ -14,6 +14,9 @@ DECIDE_AHEAD = 25.0  # m before a change, from where gaps are looked for
 LONGEST_DELAY = 60.0  # m behind the planned change
 LANE_END_MARGIN = 12.0  # m kept to a junction while waiting for a gap
 ROOM = 7.0  # m between the middles of the ego and a vehicle beside it, at least
+BEGUN, NOSE_IN = 0.4, 0.2  # share of the way to the side, from where a change is not broken off; when creeping
+CREEPING = 2.0  # m/s, below it both a shorter gap will do
+CREEPING_ROOM = 3.9  # m from the ego's middle to the bumper of a vehicle beside it
 _SIDES = {Command.CHANGELANELEFT: 1.0, Command.CHANGELANERIGHT: -1.0}
 
 
@@ -71,7 +74,7 @@ def delayed_change(
         if not change.start - DECIDE_AHEAD < s < change.last + 5.0:
             continue
         moved = change.side * (lateral - float(change.old_lane(s)))
-        if moved > 0.4 * change.width:
+        if moved > (NOSE_IN if speed < CREEPING else BEGUN) * change.width:
             continue  # on its way, or over already
         if not _gap(change, reference, s, speed, predictions):
             return change
@@ -87,5 +90,7 @@ def _gap(change: LaneChange, reference: RouteReference, s: float, speed: float, 
     there = np.abs(aside - change.new_lane(along)) < 1.2 + np.array([0.5 * p.actor.size[1] for p in vehicles])
     speeds = np.array([p.speed for p in vehicles])
     ahead = along - s
-    reach = ROOM + np.where(ahead > 0.0, 1.2 * np.maximum(speed - speeds, 0.0), 2.2 * np.maximum(speeds - speed, 0.0))
+    lengths = np.array([p.actor.size[0] for p in vehicles])
+    room = np.where((speeds < CREEPING) & (speed < CREEPING), CREEPING_ROOM + 0.5 * lengths, ROOM)
+    reach = room + np.where(ahead > 0.0, 1.2 * np.maximum(speed - speeds, 0.0), 2.2 * np.maximum(speeds - speed, 0.0))
     return not (there & (np.abs(ahead) < reach)).any()

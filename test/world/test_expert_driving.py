@@ -281,3 +281,23 @@ def test_it_puts_a_lane_change_off_while_somebody_drives_beside_and_makes_it_the
     assert "waiting for a gap to change lanes" in reasons
     assert (-change.side * laterals).max() > 1.5
     assert abs(laterals[-1]) < 0.5
+
+
+def test_a_lane_change_begun_at_walking_pace_beside_a_queue_is_not_broken_off():
+    stage, change = two_lane_stage()
+    s = change.end + 5.0
+    for moved, waits in ((0.0, True), (0.3, False)):
+        stage.actors.clear()
+        stage.place_ego(s, -change.side * (1.0 - moved) * change.width, speed=0.5)
+        stage.add_actor(ActorKind.CAR, s - 5.5, 0.0)
+        stage.add_actor(ActorKind.CAR, s + 8.0, 0.0)
+        assert (Expert(stage).plan().reason == "waiting for a gap to change lanes") is waits
+
+
+def test_a_gap_of_a_car_length_and_a_half_will_do_to_change_lanes_between_two_that_stand():
+    stage, change = two_lane_stage()
+    s = change.end + 5.0
+    stage.place_ego(s, -change.side * change.width, speed=0.0)
+    stage.add_actor(ActorKind.CAR, s - 6.3, 0.0)
+    stage.add_actor(ActorKind.CAR, s + 6.3, 0.0)
+    assert Expert(stage).plan().reason != "waiting for a gap to change lanes"

@@ -184,6 +184,27 @@ def test_a_car_stops_at_a_closed_gate_if_it_still_can(town):
     assert car.s > start + 30.0
 
 
+def test_an_ego_that_waits_beside_its_lane_is_let_in_by_the_next_car_but_not_by_an_ambulance(town):
+    inner = next(lane for lane in town.lanes.lanes if lane.junction < 0 and lane.right >= 0 and lane.length > 80.0)
+    world = World(Episode(pedestrians=0, vehicles=0), town, grid_route(town, inner.id, TURNS))
+    position, yaw = world.tracker.pose(50.0, -3.5)
+    world.set_ego(pose_matrix(position, yaw), 0.0)
+    beside = world.traffic.spawn(CAR, [inner.id], 50.0, 0.0, pinned=True, desired_speed=0.0)
+    for _ in range(35):
+        world.step(STAND)
+    beside.desired_speed = None
+    behind = world.traffic.spawn(CAR, [inner.id], 25.0, 4.0, pinned=True)
+    for _ in range(90):
+        world.step(STAND)
+    assert beside.s > 65.0
+    assert behind.speed < 0.1
+    assert 43.0 < behind.s + behind.half_length < 46.5
+    behind.siren = behind.assertive = True
+    for _ in range(60):
+        world.step(STAND)
+    assert behind.s > 50.0
+
+
 def test_plain_traffic_keeps_out_of_a_closed_lane_and_of_those_that_lead_nowhere_else(town):
     lanes = town.lanes.lanes
     world = plain_world(town, 0, vehicles=0, pedestrians=0)
