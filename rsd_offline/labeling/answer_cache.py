@@ -79,11 +79,13 @@ class AnswerCache:
         self.put_all({key: answer})
 
     def put_all(self, answers: Mapping[bytes, Answer]) -> None:
-        """Keep answers, all or none of them. Raises StorageFullError where the disk takes no more."""
-        rows = [(key, zlib.compress(json.dumps(vars(answer)).encode(), 1)) for key, answer in answers.items()]
-        with _storage(self._path), self._own:
-            self._own.execute("BEGIN IMMEDIATE")
-            self._own.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
+        """Keep answers (at least one), all or none of them. Raises StorageFullError where the disk takes no more."""
+        values: list[bytes] = []
+        for key, answer in answers.items():
+            values += key, zlib.compress(json.dumps(vars(answer)).encode(), 1)
+        places = ", ".join(["(?, ?)"] * len(answers))
+        with _storage(self._path):  # one statement is one transaction
+            self._own.execute(f"INSERT OR REPLACE INTO answers VALUES {places}", values)
 
     def close(self) -> None:
         """Close all files."""

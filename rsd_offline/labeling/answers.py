@@ -111,7 +111,7 @@ def parse_action(text: str, truncated: bool = False) -> dict[str, str]:
 
 def _judgement(entry: dict, faults: Counter) -> Judgement | None:
     risk = entry.get("risk")
-    if isinstance(risk, bool) or not isinstance(risk, int | float):
+    if type(risk) not in (int, float):  # a bool is no risk
         faults["bad_entry"] += 1
         return None
     if not math.isfinite(risk):
@@ -126,12 +126,10 @@ def _judgement(entry: dict, faults: Counter) -> Judgement | None:
 
 def _whole(value: object) -> int | None:
     """An integer, also one written as text; None for anything else."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
+    if type(value) is int:
         return value
-    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+    if type(value) is float and value.is_integer():
         return int(value)
-    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 19:
+    if type(value) is str and value.strip().isdecimal() and len(value) < 19:
         return int(value)
     return None

@@ -5,6 +5,7 @@ The RSD paper names a metric Diff_Risk without a public formula; this one is our
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import combinations
@@ -21,20 +22,18 @@ def diff_risk(first: Mapping[int, float], second: Mapping[int, float]) -> float 
     Half of it is the mean difference of the values, weighted by the larger of the two risks; half is the share of
     discordant pairs, weighted by how far the surer assignment puts the two apart. Symmetric; 0 for equals.
     """
-    shared = [key for key in first if key in second]
-    if not shared:
+    both = _shared(first, second)
+    if both.size == 0:
         return None
-    a, b = (np.array([side[key] for key in shared], float) for side in (first, second))
-    larger = np.maximum(a, b)
-    values = float((larger * np.abs(a - b)).sum() / larger.sum()) if larger.sum() > 0.0 else 0.0
-    if len(shared) == 1:
+    larger = both.max(0)
+    values = float((larger * np.abs(both[0] - both[1])).sum() / larger.sum()) if larger.any() else 0.0
+    if both.shape[1] == 1:
         return values
-    i, j = _pairs(len(shared))
-    apart_a, apart_b = a[i] - a[j], b[i] - b[j]
-    weight = np.maximum(np.abs(apart_a), np.abs(apart_b))
-    order_a, order_b = (np.where(np.abs(d) < TIE, 0.0, np.sign(d)) for d in (apart_a, apart_b))
-    order = float((weight * np.abs(order_a - order_b) / 2.0).sum() / weight.sum()) if weight.sum() > 0.0 else 0.0
-    return 0.5 * (values + order)
+    apart = _differences(both)
+    weight = np.abs(apart).max(0)
+    order = np.where(np.abs(apart) < TIE, 0.0, np.sign(apart))
+    discordant = float((weight * np.abs(order[0] - order[1])).sum() / weight.sum() / 2.0) if weight.any() else 0.0
+    return 0.5 * (values + discordant)
 
 
 def mean_diff_risk(samples: Sequence[Mapping[int, float]]) -> float | None:
@@ -45,14 +44,9 @@ def mean_diff_risk(samples: Sequence[Mapping[int, float]]) -> float | None:
 
 def kendall_tau(first: Mapping[int, float], second: Mapping[int, float]) -> float | None:
     """Kendall's tau-b of two assignments over shared objects; None where one of them has no order."""
-    shared = [key for key in first if key in second]
-    if len(shared) < 2:
-        return None
-    a, b = (np.array([side[key] for key in shared], float) for side in (first, second))
-    i, j = _pairs(len(shared))
-    order_a, order_b = np.sign(a[i] - a[j]), np.sign(b[i] - b[j])
-    norm = np.sqrt(np.count_nonzero(order_a) * np.count_nonzero(order_b))
-    return float((order_a * order_b).sum() / norm) if norm > 0 else None
+    order = np.sign(_differences(_shared(first, second)))
+    norm = math.sqrt(math.prod(np.count_nonzero(order, axis=1).tolist()))
+    return float((order[0] * order[1]).sum() / norm) if norm > 0 else None
 
 
 def mean_kendall_tau(samples: Sequence[Mapping[int, float]]) -> float | None:
@@ -66,6 +60,17 @@ def label_weight(spread: float, samples: int, asked_samples: int, disagreement: 
     by_spread = max(0.0, 1.0 - spread / FULL_SPREAD) if samples > 1 else 1.0
     by_frame = 1.0 if disagreement is None else max(0.0, 1.0 - disagreement / max(limit, 1e-9))
     return float(by_spread * by_frame * samples / max(asked_samples, 1))
+
+
+def _shared(first: Mapping[int, float], second: Mapping[int, float]) -> np.ndarray:
+    """(2, K) risks of the objects that both judge."""
+    return np.array([(risk, second[key]) for key, risk in first.items() if key in second], float).reshape(-1, 2).T
+
+
+def _differences(risks: np.ndarray) -> np.ndarray:
+    """(2, pairs) how far (2, K) risks put the two objects of each pair apart."""
+    first, second = _pairs(risks.shape[1])
+    return risks[:, first] - risks[:, second]
 
 
 @cache

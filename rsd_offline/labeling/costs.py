@@ -30,9 +30,9 @@ def estimated_tokens(question: Question) -> tuple[float, float]:
     """Tokens in, and tokens out of a usual answer."""
     picture = question.scene.pictures.get(question.task)
     pixels = picture.size[0] * picture.size[1] if picture is not None and question.pictures else 0
-    words = (len(question.text) + len(question.system)) / CHARACTERS_PER_TOKEN
+    words = (len(question.text) + len(question.prompt.system)) / CHARACTERS_PER_TOKEN
     out = ACTION_TOKENS if question.task == "action" else 20 + OBJECT_TOKENS * len(question.numbers)
-    return words + pixels / PIXELS_PER_TOKEN, min(out, question.max_tokens)
+    return words + pixels / PIXELS_PER_TOKEN, min(out, question.prompt.max_tokens)
 
 
 class BudgetReachedError(RuntimeError):
@@ -56,7 +56,7 @@ class Purse:
             return 0.0
         while True:
             prompt = estimated_tokens(question)[0] * self._ratio * 1.1
-            worst = self.prices.cost(prompt, count * question.max_tokens)
+            worst = self.prices.cost(prompt, count * question.prompt.max_tokens)
             if self.spent + self._reserved + worst <= self.budget:
                 self._reserved += worst
                 self._held += 1

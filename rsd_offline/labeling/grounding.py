@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -48,7 +49,7 @@ class GroundedObject:
     @property
     def distance(self) -> float:
         """m from the ego's origin."""
-        return float(np.hypot(*self.position))
+        return math.hypot(*self.position)
 
 
 def ground_annotations(frame: KeyFrame, config: GroundingConfig) -> list[GroundedObject]:
@@ -66,22 +67,24 @@ def ground_annotations(frame: KeyFrame, config: GroundingConfig) -> list[Grounde
     seen = (visible >= config.min_visible) & (areas >= config.min_area)
     cameras = np.where(seen, areas, -1.0).argmax(0)
     kept = [k for k in np.argsort(distances[rows], kind="stable") if seen[cameras[k], k]][: config.max_objects]
-    return [
-        _grounded(n, objects, rows[k], cameras[k], rectangles[cameras[k], k], visible[cameras[k], k])
-        for n, k in enumerate(kept, start=1)
-    ]
+    cameras, rows = cameras[kept], rows[kept]
+    return _grounded(objects, rows, cameras, rectangles[cameras, kept], visible[cameras, kept])
 
 
 def _grounded(
-    number: int, objects: AnnotatedObjects, row: int, camera: int, rectangle: np.ndarray, visible: float
-) -> GroundedObject:
-    box, velocity = objects.boxes[row], objects.velocities[row]
-    return GroundedObject(
-        number=number, object_id=int(objects.ids[row]), class_name=objects.classes[row], camera=int(camera),
-        image_box=tuple(rectangle.tolist()), position=(float(box[0]), float(box[1])), visible=float(visible),
-        velocity=(float(velocity[0]), float(velocity[1])) if np.isfinite(velocity).all() else None,
-        box=tuple(box.tolist()),
-    )  # fmt: skip
+    objects: AnnotatedObjects, rows: np.ndarray, cameras: np.ndarray, rectangles: np.ndarray, visible: np.ndarray
+) -> list[GroundedObject]:
+    """The objects of `rows`, numbered in this order; the other arrays go with them."""
+    boxes, velocities, ids = objects.boxes[rows].tolist(), objects.velocities[rows].tolist(), objects.ids[rows].tolist()
+    image_boxes, shares, in_cameras = rectangles.tolist(), visible.tolist(), cameras.tolist()
+    return [
+        GroundedObject(
+            number=k + 1, object_id=ids[k], class_name=objects.classes[row], camera=in_cameras[k],
+            image_box=tuple(image_boxes[k]), position=tuple(boxes[k][:2]), visible=shares[k],
+            velocity=tuple(velocities[k]) if all(map(math.isfinite, velocities[k])) else None, box=tuple(boxes[k]),
+        )
+        for k, row in enumerate(rows.tolist())
+    ]  # fmt: skip
 
 
 def visible_boxes(rig: CameraRig, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,37 +102,35 @@ def visible_boxes(rig: CameraRig, boxes: np.ndarray) -> tuple[np.ndarray, np.nda
     distances = footprint_distances(rig.cam_to_base[:, :2, 3], boxes)[cameras, rows]
     far_to_near = np.argsort(-distances, kind="stable")
     far_to_near = far_to_near[np.isfinite(rectangles[cameras, rows, 0])[far_to_near]]
-    for camera in np.unique(cameras[far_to_near]).tolist():
-        mine = far_to_near[cameras[far_to_near] == camera]
-        width, height = rig.sizes[camera].tolist()
-        scale = min(1.0, BUFFER_WIDTH / width)
-        size = (round(width * scale), round(height * scale))
-        kept, alone = _paint(outlines[mine] * scale, size)
-        visible[camera, rows[mine]] = kept / np.maximum(alone, 1)
-        areas[camera, rows[mine]] = kept / (size[0] * size[1])
+    cameras, rows = cameras[far_to_near], rows[far_to_near]
+    scales = np.minimum(1.0, BUFFER_WIDTH / rig.sizes[:, 0])
+    sizes = (rig.sizes * scales[:, None]).round().astype(int)
+    outlines = (outlines[far_to_near] * scales[cameras, None, None]).round().astype(np.int32)
+    kept, alone = _paint(outlines, cameras, sizes)
+    visible[cameras, rows] = kept / np.maximum(alone, 1)
+    areas[cameras, rows] = kept / sizes.prod(1)[cameras]
     return rectangles, visible, areas
 
 
-def _paint(outlines: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels that each convex outline (K, P, 2) keeps when they are painted in this order, and that it covers alone."""
-    width, height = size
-    buffer = np.zeros((height, width), np.uint16)
-    low, high = outlines.min(1).round().astype(int).tolist(), outlines.max(1).round().astype(int).tolist()
-    windows, alone = [], np.zeros(len(outlines), int)
-    for k, points in enumerate(outlines):
-        hull = cv2.convexHull(points).round().astype(np.int32)
-        (left, top), (right, bottom) = low[k], high[k]
-        window = buffer[max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)]
-        if window.size:
-            cv2.fillConvexPoly(buffer, hull, k + 1)
-            alone[k] = np.count_nonzero(window == k + 1)  # nothing was painted over it yet
-        windows.append(window)
-    kept = [np.count_nonzero(window == k + 1) for k, window in enumerate(windows)]
-    return np.array(kept), alone
+def _paint(outlines: np.ndarray, cameras: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Paint convex outlines (P, E, 2) px in this order, each into the image of its camera (P,); sizes (N, 2) px.
+
+    Returns the pixels (P,) that each keeps in the end, and those that it covers alone.
+    """
+    images = [np.zeros((height, width), np.uint16) for width, height in sizes.tolist()]
+    low, high = np.maximum(outlines.min(1), 0), np.clip(outlines.max(1) + 1, 0, sizes[cameras])
+    windows, alone = [], []
+    for k, (left, top, right, bottom) in enumerate(np.concatenate([low, high], 1).tolist()):
+        image = images[cameras[k]]
+        cv2.fillConvexPoly(image, cv2.convexHull(outlines[k]), k + 1)
+        windows.append(image[top:bottom, left:right])
+        alone.append(np.count_nonzero(windows[k] == k + 1))  # nothing was painted over it yet
+    kept = [np.count_nonzero(window == k) for k, window in enumerate(windows, start=1)]
+    return np.array(kept), np.array(alone)
 
 
 def _silhouettes(corners: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outlines (P, 24, 2) px of boxes with corners (P, 8, 3) in images of a size (P, 2), and rectangles (P, 4) in them.
+    """Outlines (P, E, 2) px of boxes with corners (P, 8, 3) in images of a size (P, 2), and rectangles (P, 4) in them.
 
     The rectangle of a box outside its image is nan.
     """
@@ -138,7 +139,7 @@ def _silhouettes(corners: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.
     high = np.where(in_front[..., None], pixels, -np.inf).max(1)
     outside = ~in_front.any(1) | (low >= size).any(1) | (high <= 0).any(1)
     rectangles = np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)], 1)
-    # Points behind the camera repeat one in front, so that every outline has 24.
+    # Points behind the camera repeat one in front, so that all outlines have as many.
     first = np.take_along_axis(pixels, in_front.argmax(1)[:, None, None], 1)
     points = np.where(in_front[..., None], pixels, first).clip(-16000, 16000).astype(np.float32)
     return points, np.where(outside[:, None], np.nan, rectangles)
@@ -159,9 +160,11 @@ def _in_view(rig: CameraRig, corners: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _outline_points(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (P, 24, 2) of the ends of the box edges, cut at the near plane, and which of them are in front."""
-    first, second = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]
-    ends = np.concatenate([_cut(first, second), _cut(second, first)], 1)
+    """Pixels (P, 8 or 24, 2) of the corners, or the ends of the edges cut at the near plane, and which are in front."""
+    ends = corners
+    if (corners[..., 2] < NEAR_PLANE).any():
+        first, second = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]
+        ends = np.concatenate([_cut(first, second), _cut(second, first)], 1)
     in_front = ends[..., 2] >= NEAR_PLANE * 0.999
     return ends[..., :2] / np.where(in_front, ends[..., 2], 1.0)[..., None], in_front
 

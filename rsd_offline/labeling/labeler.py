@@ -106,7 +106,8 @@ class FrameLabeler:
         detector: Detector | None = None,
     ) -> None:
         self._source, self._asker, self.config = source, asker, config
-        self._executor, self._detector, self._reading = executor, detector, threading.Lock()
+        self._executor, self._detector = executor, detector
+        self._one_by_one = threading.Lock()  # sources and detectors need not bear several threads
         self._prompts = config.load_prompts()
 
     async def label(self, index: int) -> FrameLabels:
@@ -124,9 +125,9 @@ class FrameLabeler:
 
     def prepare(self, index: int) -> Scene:
         """Read, ground and picture a frame. Raises FrameSourceError."""
-        with self._reading:
+        with self._one_by_one:
             frame = self._source.frame(index)
-        objects = self._ground(frame)
+            objects = self._ground(frame)
         if not self._asker.teacher.looks:
             return Scene(frame, tuple(objects), {})
         pictures, measured, dark = make_pictures(

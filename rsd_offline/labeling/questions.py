@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-
-import numpy as np
 
 from rsd_offline.datasets.frames import KeyFrame
 from rsd_offline.labeling.grounding import GroundedObject
@@ -63,22 +61,25 @@ class Scene:
 class Question:
     """One request to a teacher."""
 
-    task: str
-    system: str
+    prompt: Prompt = field(repr=False)
     text: str
     pictures: tuple[Picture, ...]
-    schema: dict = field(repr=False)
-    max_tokens: int
     sample: int  # which of the N samples; also the seed
     attempt: int  # 0, then 1 .. after answers that could not be used
     scene: Scene = field(repr=False)  # for teachers that do not read
     numbers: tuple[int, ...] = ()  # objects asked about
 
+    @property
+    def task(self) -> str:
+        """One of `prompts.TASKS`."""
+        return self.prompt.task
+
     def key(self, teacher: str) -> bytes:
         """Name of the question by its content and the teacher's fingerprint: equal questions are asked once."""
-        parts = [teacher, self.task, self.system, self.text, json.dumps(self.schema, sort_keys=True)]
+        prompt = self.prompt
+        parts = [teacher, prompt.task, prompt.system, self.text, prompt.schema_text]
         parts += [picture.hash for picture in self.pictures]
-        parts += [str(self.max_tokens), str(self.sample), str(self.attempt)]
+        parts += [str(prompt.max_tokens), str(self.sample), str(self.attempt)]
         if not self.pictures:
             parts.append(self.scene.frame.frame_id)
         return hashlib.sha256("\0".join(parts).encode()).digest()
@@ -130,10 +131,7 @@ def risk_question(
         count=len(asked),
     )
     numbers = tuple(o.number for o in asked)
-    return Question(
-        "risk", prompt.fill("system"), text, () if picture is None else (picture,), prompt.schema,
-        prompt.max_tokens, sample, attempt, scene, numbers,
-    )  # fmt: skip
+    return Question(prompt, text, () if picture is None else (picture,), sample, attempt, scene, numbers)
 
 
 def action_question(scene: Scene, prompt: Prompt, sample: int = 0, attempt: int = 0) -> Question:
@@ -143,10 +141,7 @@ def action_question(scene: Scene, prompt: Prompt, sample: int = 0, attempt: int 
     images = _images_line(picture) + ("\n" + prompt.fill("red line") if drawn else "")
     line_rule = prompt.fill("line rule") if drawn else ""
     text = prompt.fill("user", images_line=images, ego_lines=_ego_lines(scene.frame), line_rule=line_rule)
-    return Question(
-        "action", prompt.fill("system"), text, () if picture is None else (picture,), prompt.schema,
-        prompt.max_tokens, sample, attempt, scene,
-    )  # fmt: skip
+    return Question(prompt, text, () if picture is None else (picture,), sample, attempt, scene)
 
 
 def _images_line(picture: Picture | None) -> str:
@@ -186,10 +181,10 @@ _COMMANDS = {
 def _object_line(item: GroundedObject, frame: KeyFrame, picture: Picture | None) -> str:
     x, y = item.position
     words = [f"{item.number}: {item.class_name.replace('_', ' ')}"]
-    if np.isfinite(x):
+    if math.isfinite(x):
         words.append(f"forward {x:+.1f} m, left {y:+.1f} m, range {item.distance:.1f} m")
     if item.velocity is not None:
-        speed = float(np.hypot(*item.velocity))
+        speed = math.hypot(*item.velocity)
         words.append("standing" if speed < 0.3 else f"{speed:.1f} m/s {_direction(item)}")
     if picture is not None:
         camera = frame.rig.names[item.camera].removeprefix("CAM_").lower().replace("_", " ")
@@ -200,7 +195,7 @@ def _object_line(item: GroundedObject, frame: KeyFrame, picture: Picture | None)
 
 def _direction(item: GroundedObject) -> str:
     assert item.velocity is not None
-    angle = float(np.degrees(np.arctan2(item.velocity[1], item.velocity[0])))
+    angle = math.degrees(math.atan2(item.velocity[1], item.velocity[0]))
     if abs(angle) < 30.0:
         return "the ego's way"
     if abs(angle) > 150.0:

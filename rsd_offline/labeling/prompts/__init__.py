@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from string import Template
 
@@ -34,6 +34,16 @@ class Prompt:
     sections: dict[str, str]
     schema: dict
     hash: str  # of both files
+
+    @cached_property
+    def system(self) -> str:
+        """The section that is the same for every question."""
+        return self.fill("system")
+
+    @cached_property
+    def schema_text(self) -> str:
+        """The schema as it goes into a question's name."""
+        return json.dumps(self.schema, sort_keys=True)
 
     def fill(self, section: str, **values: object) -> str:
         """A section with its names filled in; raises PromptError for a name without a value."""

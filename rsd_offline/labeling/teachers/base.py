@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from rsd_offline.labeling.answer_cache import Answer
@@ -18,7 +19,7 @@ class TeacherIdentity:
     model: str
     parameters: dict = field(default_factory=dict)  # temperature, dials ...; never a key
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Part of every question's name in the cache."""
         text = self.model + json.dumps(self.parameters, sort_keys=True)

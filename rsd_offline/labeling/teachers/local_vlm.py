@@ -63,7 +63,7 @@ class LocalVLM:
     def _generate(self, question: Question) -> Answer:
         torch = self._torch
         inputs = self._inputs(question).to(self._model.device)
-        limit = min(question.max_tokens, self.config.max_tokens or question.max_tokens)
+        limit = min(question.prompt.max_tokens, self.config.max_tokens or question.prompt.max_tokens)
         how: dict = {"do_sample": False}
         if self.config.temperature > 0.0:
             torch.manual_seed(question.sample * 1000 + question.attempt)
@@ -86,7 +86,7 @@ class LocalVLM:
         images = [Image.open(io.BytesIO(picture.jpeg)).convert("RGB") for picture in question.pictures]
         content = [{"type": "image"} for _ in images] + [{"type": "text", "text": question.text}]
         messages = [
-            {"role": "system", "content": [{"type": "text", "text": question.system}]},
+            {"role": "system", "content": [{"type": "text", "text": question.prompt.system}]},
             {"role": "user", "content": content},
         ]
         prompt = self._processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)

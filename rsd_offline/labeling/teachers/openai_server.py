@@ -61,13 +61,13 @@ def _request(question: Question, config: ServerConfig, urls: list[str]) -> dict:
     content.append({"type": "text", "text": question.text})
     body = {
         "model": config.model,
-        "messages": [{"role": "system", "content": question.system}, {"role": "user", "content": content}],
-        config.token_limit_name: question.max_tokens,
+        "messages": [{"role": "system", "content": question.prompt.system}, {"role": "user", "content": content}],
+        config.token_limit_name: question.prompt.max_tokens,
         "temperature": config.temperature,
         "seed": question.sample * 2 * SEEDS_OF_ATTEMPTS + question.attempt,
     }
     if config.structure == "json_schema":
-        named = {"name": question.task, "strict": True, "schema": question.schema}
+        named = {"name": question.task, "strict": True, "schema": question.prompt.schema}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
     elif config.structure == "json_object":
         body["response_format"] = {"type": "json_object"}
