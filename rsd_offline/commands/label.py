@@ -100,6 +100,8 @@ def _make_and_run(call: SimpleNamespace) -> None:
 
     if call.engine not in ("local", "ray"):
         raise ValueError(f"engine {call.engine!r} is unknown; choose local or ray")
+    if call.teacher == "batch" and call.budget is not None:
+        raise ValueError("--budget cannot stop batch files, which are paid for where they are handed in: see --dry-run")
     options = TeacherOptions(
         call.teacher, call.model, call.base_url, call.temperature, call.structure, call.timeout, call.batch_folder,
         call.dataset / "labels", call.dial, call.choices,
@@ -119,8 +121,8 @@ def _make_and_run(call: SimpleNamespace) -> None:
     prices = {"prompt": call.price_in, "completion": call.price_out}
     about = {"path": str(call.dataset.resolve()), "kind": call.kind, "limit": call.limit, "prices": prices}
     claim_folder(call.out, run.identity, about)
-    if call.teacher == "batch":
-        _import_results(call.batch_folder, call.out)
+    if call.teacher == "batch" and teacher.results:
+        typer.echo("results read: " + ", ".join(f"{n} {what}" for what, n in teacher.results.items()))
     if call.engine == "ray":
         _run_with_ray(run, make_source, options, call.workers, call.ray_address)
     else:
@@ -168,17 +170,6 @@ def _embed(out: Path, encoder: TextEncoder) -> None:
     from rsd_offline.labeling.text_embeddings import store_texts
 
     embed_texts(out, encoder, store_texts(out))
-
-
-def _import_results(folder: Path, out: Path) -> None:
-    from rsd_offline.labeling.answer_cache import AnswerCache
-    from rsd_offline.labeling.teachers.batch_files import import_results
-
-    cache = AnswerCache(out / "answers")
-    counts = import_results(folder, cache)
-    cache.close()
-    if counts:
-        typer.echo("results read: " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())))
 
 
 def _run_here(run: LabelRun) -> RunProgress:

@@ -88,7 +88,7 @@ def test_a_dry_run_estimates_and_asks_nothing(tmp_path, world):
 def test_batch_files_go_out_and_their_results_come_back(tmp_path, world):
     out = tmp_path / "out"
     call = ("label", world, out, "--teacher", "batch", "--model", "m", "--limit", 3, "--samples", 2)
-    assert "9 new requests written" in rsd(*call)
+    assert "6 new requests written" in rsd(*call)
     assert "0 new requests written" in rsd(*call)
     requests = [json.loads(line) for line in (out / "batch" / "requests-00000.jsonl").read_text().splitlines()]
     assert {(r["method"], r["url"]) for r in requests} == {("POST", "/v1/chat/completions")}
@@ -101,14 +101,18 @@ def test_batch_files_go_out_and_their_results_come_back(tmp_path, world):
     (out / "batch" / "results").mkdir()
     (out / "batch" / "results" / "first.jsonl").write_text("\n".join(json.dumps(r) for r in results) + '\n{"custom')
     said = rsd(*call)
-    assert "8 answered, 1 failed" in said
+    assert "5 answered, 1 failed" in said
     assert "1 new requests written" in said
     again = json.loads((out / "batch" / "requests-00001.jsonl").read_text())
     assert again["custom_id"] == results[0]["custom_id"]
-    results[0]["response"] = {"status_code": 200, "body": json.loads(completion(Reply(good_answer(again["body"])), {}))}
+    results[0]["response"] = {
+        "status_code": 200,
+        "body": json.loads(completion(Reply(good_answer(again["body"])), again["body"])),
+    }
     (out / "batch" / "results" / "second.jsonl").write_text(json.dumps(results[0]))
     assert "3/3 frames labelled (0 failed)" in rsd(*call)
     assert len(read_risks(out)) == 3
+    assert "are paid for where they are handed in" in rsd(*call, "--price-in", 1, "--budget", 1, code=2)
 
 
 def test_mistakes_on_the_command_line_name_the_remedy(tmp_path, world):

@@ -42,6 +42,11 @@ class ServerConfig:
         if self.choices < 1:
             raise ValueError(f"choices is {self.choices}, expected 1 or more")
 
+    @property
+    def most_choices(self) -> int:
+        """Samples that one request asks for at most: vLLM refuses `n` without randomness."""
+        return self.choices if self.temperature > 0.0 else 1
+
 
 def request_body(question: Question, config: ServerConfig, count: int = 1) -> bytes:
     """The JSON of a chat completion request for `count` answers, as for a server or a line of a batch file."""
@@ -131,7 +136,7 @@ class OpenAIServer:
         self._url, self._headers = client.base_url.join("chat/completions"), httpx2.Headers(headers)
         self._extensions = {"timeout": httpx2.Timeout(config.timeout).as_dict()}
         self.identity = server_identity(config)
-        self.choices = config.choices if config.temperature > 0.0 else 1  # vLLM refuses `n` without randomness
+        self.choices = config.most_choices
 
     async def ask(self, question: Question) -> Answer:
         """One chat completion with one answer."""
@@ -148,7 +153,8 @@ class OpenAIServer:
         except Exception as error:  # aiohttp's own, too, where httpx has no name for them
             raise TeacherBusyError(self._silence(error)) from error
         if not response.is_success:
-            raise _by_status(response.status_code, response.headers, " ".join(response.text.split()))
+            wait = retry_after(response.headers.get("retry-after"))
+            raise status_error(response.status_code, " ".join(response.text.split()), wait)
         try:
             body = json.loads(response.content)
         except ValueError:
@@ -167,12 +173,13 @@ class OpenAIServer:
         return "timeout" if timed_out and isinstance(error.__cause__, TimeoutError | None) else "no_connection"
 
 
-def _by_status(status: int, headers: object, detail: str) -> Exception:
+def status_error(status: int, detail: str = "", wait: float | None = None) -> Exception:
+    """What an HTTP status other than success means; `wait`: s that the server asks for."""
     if status in (401, 403, 404):
         remedy = {401: "set OPENAI_API_KEY", 403: "check what the key may do", 404: "check base URL and model"}[status]
         return TeacherDeniedError(f"the server answers {status}: {remedy} ({detail[:200]})")
     if status in (408, 409, 425, 429) or status >= 500:
-        return TeacherBusyError(f"http_{status}", retry_after(headers.get("retry-after")))  # type: ignore[attr-defined]
+        return TeacherBusyError(f"http_{status}", wait)
     return TeacherRefusedError(f"http_{status}", detail[:200])
 
 
