@@ -109,8 +109,7 @@ def _fields(value: object) -> dict:
 class OpenAIServer:
     """A server as the `openai` client knows it: its address, key, headers and connections.
 
-    The client's own way of asking (retries, the types of requests and answers) would cost twice as much as the rest of
-    a request, for what the run does itself: requests are sent straight through its HTTP client.
+    Requests skip the client's `post`, whose retries and typed answers the run does without: it takes 0.3 ms and more.
     """
 
     looks, samples, family = True, True, "general"
