@@ -241,6 +241,9 @@ def _print_end(progress: RunProgress, teacher: Teacher) -> None:
         f"to {counts.requests} requests, {counts.cached} known, {counts.prompt_tokens:,} + "
         f"{counts.completion_tokens:,} tokens, {progress.cost:.4f} US$"
     )
+    if progress.failed:
+        (reason, most), *_ = progress.why_failed.most_common(1)
+        typer.secho(f"failed frames have no label; why, most often ({most}): {reason}", fg="yellow", err=True)
     if counts.why_singly:
         typer.echo(f"samples were asked for one by one: the server {counts.why_singly} when asked for several")
     if counts.failures:

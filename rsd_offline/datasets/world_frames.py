@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rsd_model.contracts import MAP_CLASSES, OBJECT_CLASSES, PLAN_STEPS, Command
-from rsd_offline.datasets.episode_store import Episode, EpisodeError, decode_image, find_episodes
+from rsd_offline.datasets.episode_store import FORMAT_VERSION, Episode, EpisodeError, decode_image, find_episodes
 from rsd_offline.datasets.frames import AnnotatedObjects, FrameSourceError, KeyFrame, future_positions, lane_offset
 
 OPEN_EPISODES = 8
@@ -75,9 +75,13 @@ class WorldFrames:
 
 def _frame_count(folder: Path) -> int:
     try:
-        return int(json.loads((folder / "episode.json").read_text())["frames"])
-    except (OSError, ValueError, KeyError) as error:
-        raise FrameSourceError(f"{folder}/episode.json cannot be read ({error}): delete the episode") from error
+        about = json.loads((folder / "episode.json").read_text())
+        version, frames = about["format_version"], int(about["frames"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FrameSourceError(f"{folder}/episode.json cannot be read ({error!r}): delete the episode") from error
+    if version != FORMAT_VERSION:
+        raise FrameSourceError(f"{folder} has format version {version}, this code reads {FORMAT_VERSION}: collect anew")
+    return frames
 
 
 def _future(episode: Episode, position: int) -> np.ndarray | None:

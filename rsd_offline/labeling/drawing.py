@@ -124,7 +124,7 @@ def _words(paper: np.ndarray, frame: KeyFrame, objects: Sequence[dict], label: d
         facts += [f"Diff_Risk {audit['diff_risk']:.2f}"] if audit["diff_risk"] is not None else []
     if label["kendall_tau"] is not None:
         facts.append(f"tau {label['kendall_tau']:.2f}")
-    lines.append((", ".join(f for f in facts if f), FAINT))
+    lines.append((", ".join(dict.fromkeys(f for f in facts if f)), FAINT))  # night is both weather and time of day
     lines += _judged_lines(objects) + _unjudged_lines(objects, audit)
     lines += (
         [(f"now: {label['current_action']}", INK), (f"next: {label['future_action']}", INK)] if label["control"] else []

@@ -90,7 +90,7 @@ def figures(store: StoreColumns, others: Mapping[str, StoreColumns] | None = Non
         "by_class": _by_class(store),
         "by_weather": _by_condition(store, "weather"),
         "by_time_of_day": _by_condition(store, "time_of_day"),
-        "brightened_share": _share(sum(audit["brightened"]), len(audit["frame_id"])),
+        "brightened_share": _share(sum(audit["brightened"]), sum(seen is not None for seen in audit["luminance"])),
         "prompt_tokens": tokens[0],
         "completion_tokens": tokens[1],
         "cost": prices.cost(*tokens),

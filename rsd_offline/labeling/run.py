@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -48,6 +49,7 @@ class RunProgress:
     labelled: int = 0  # with those of earlier runs
     pending: int = 0  # frames whose questions wait in batch files
     failed: int = 0
+    why_failed: Counter = field(default_factory=Counter)  # reason -> frames of this call
     stopped: str | None = None
     counts: RunCounts = field(default_factory=RunCounts)
     cost: float = 0.0
@@ -189,7 +191,9 @@ class LabelRun:
         try:
             labels = await labeler.label(index)
             self.progress.labelled += 1
-            self.progress.failed += labels.audit.status == "failed"
+            if labels.audit.status == "failed":
+                self.progress.failed += 1
+                self.progress.why_failed[labels.audit.failure] += 1
             return labels
         except AnswerPendingError as error:
             self.progress.pending += 1

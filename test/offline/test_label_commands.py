@@ -115,6 +115,14 @@ def test_batch_files_go_out_and_their_results_come_back(tmp_path, world):
     assert "are paid for where they are handed in" in rsd(*call, "--price-in", 1, "--budget", 1, code=2)
 
 
+def test_why_frames_have_no_label_is_said_at_the_end(tmp_path, world):
+    (world / "drive" / "images.bin").write_bytes(b"cut off")
+    said = rsd("label", world, tmp_path / "out", "--teacher", "batch", "--model", "m", "--limit", 2)
+    assert "2/2 frames labelled (2 failed)" in said
+    assert "why, most often (" in said
+    assert "unreadable: " in said
+
+
 def test_mistakes_on_the_command_line_name_the_remedy(tmp_path, world):
     assert "needs --model" in rsd("label", world, tmp_path / "a", code=2)
     assert "must begin with http" in rsd(

@@ -212,6 +212,13 @@ def test_drives_of_the_embedded_world_are_key_frames(tmp_path):
     np.testing.assert_array_equal(frame.objects.boxes, BOXES)
 
 
+def test_drives_of_an_older_format_are_refused_before_anything_is_labelled(tmp_path):
+    about = write_world(tmp_path, 2) / "drive" / "episode.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"format_version": 0}))
+    with pytest.raises(FrameSourceError, match=r"has format version 0, .* collect anew"):
+        open_frames(tmp_path)
+
+
 def test_lane_offset_is_left_positive_and_looks_at_the_own_direction_only():
     own, oncoming = [[-5.0, -0.4], [20.0, -0.4]], [[20.0, 0.1], [-5.0, 0.1]]
     assert lane_offset(np.array([own, oncoming])) == pytest.approx(0.4)
