@@ -22,6 +22,17 @@ from rsd_offline.labeling.teachers.base import TeacherIdentity
 OBJECTS, SAMPLES = 12, 3
 
 
+def made_up_objects(seed: int) -> AnnotatedObjects:
+    """`OBJECTS` cars in every direction, 5 to 50 m away."""
+    rng = np.random.default_rng(seed)
+    angle, reach = rng.uniform(-np.pi, np.pi, OBJECTS), rng.uniform(5.0, 50.0, OBJECTS)
+    place = [reach * np.cos(angle), reach * np.sin(angle), np.full(OBJECTS, 0.8)]
+    boxes = np.column_stack([*place, np.tile([4.5, 1.9, 1.6], (OBJECTS, 1)), angle])
+    return AnnotatedObjects(
+        boxes, rng.normal(0.0, 4.0, (OBJECTS, 2)), ("car",) * OBJECTS, np.arange(OBJECTS), np.zeros(OBJECTS, bool)
+    )
+
+
 class SyntheticFrames:
     """Frames of `OBJECTS` objects around the ego; all share six images of one size, but for their number in blocks."""
 
@@ -32,6 +43,7 @@ class SyntheticFrames:
         shape = (width * 9 // 16 // 8, width // 8, 3)
         blocks = [np.kron(rng.integers(60, 200, shape), np.ones((8, 8, 1))).astype(np.uint8) for _ in range(6)]
         self._images = tuple(blocks)
+        self._scenes = [made_up_objects(seed) for seed in range(500)]
 
     def __len__(self) -> int:
         return self._count
@@ -41,14 +53,8 @@ class SyntheticFrames:
         return f"clip{index // 100:04d}/{index % 100:05d}"
 
     def frame(self, index: int) -> KeyFrame:
-        """Objects differ from frame to frame."""
-        rng = np.random.default_rng(index)
-        angle, reach = rng.uniform(-np.pi, np.pi, OBJECTS), rng.uniform(5.0, 50.0, OBJECTS)
-        place = [reach * np.cos(angle), reach * np.sin(angle), np.full(OBJECTS, 0.8)]
-        boxes = np.column_stack([*place, np.tile([4.5, 1.9, 1.6], (OBJECTS, 1)), angle])
-        objects = AnnotatedObjects(
-            boxes, rng.normal(0.0, 4.0, (OBJECTS, 2)), ("car",) * OBJECTS, np.arange(OBJECTS), np.zeros(OBJECTS, bool)
-        )
+        """Objects differ from frame to frame; making them up is no work of labelling, so they are ready."""
+        objects = self._scenes[index % len(self._scenes)]
         return KeyFrame(self.frame_id(index), self._rig, lambda: self._numbered(index), 8.0, 0.1, objects=objects)
 
     def _numbered(self, index: int) -> tuple[np.ndarray, ...]:
