@@ -131,7 +131,7 @@ def measure_memory(frames: int) -> dict:
     resident: dict[int, float] = {}
 
     def watch(progress: RunProgress) -> None:
-        if progress.labelled >= MEMORY_POINTS[len(resident)] * frames:
+        if len(resident) < len(MEMORY_POINTS) and progress.labelled >= MEMORY_POINTS[len(resident)] * frames:
             resident[progress.labelled] = round(resident_mb(), 1)
             print(f"{progress.labelled} frames, {resident_mb():.1f} MB, {time.process_time():.0f} s CPU", flush=True)
 
