@@ -23,7 +23,7 @@ class WorldFrames:
         self.root, self.name = Path(root), f"world:{Path(root).name}"
         folders = find_episodes(self.root)
         if not folders:
-            raise FrameSourceError(f"{root} holds no finished episode (<episode>/episode.json): let `rsd train` collect some")
+            raise FrameSourceError(f"{root} holds no finished episode (*/episode.json): `rsd train` collects them")
         counts = [_frame_count(folder) for folder in folders]
         self._places = [(folder, index) for folder, n in zip(folders, counts, strict=True) for index in range(n)]
         self._open: OrderedDict[Path, Episode] = OrderedDict()
