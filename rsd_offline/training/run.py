@@ -53,9 +53,10 @@ class TrainingRun:
             last_step += stage.steps
             if stage.collect is not None:
                 self._collect(stage.name, self._with_driver(stage, number))
-            if self.trainer.step < last_step:
+            trains = self.trainer.step < last_step
+            if trains:
                 self._train(number, last_step)
-            if not self.weights(stage).exists():
+            if trains or not self.weights(stage).exists():  # a round that was made longer has weights from before
                 self.trainer.export(self.weights(stage), {"run": self.config.name, "round": stage.name})
         return self.weights(self.config.rounds[-1])
 

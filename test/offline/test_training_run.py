@@ -58,6 +58,13 @@ def test_a_run_that_was_killed_ends_with_the_very_weights_of_one_that_was_not(tm
         torch.testing.assert_close(resumed[key], value, rtol=0, atol=0, msg=key)
 
 
+def test_a_round_made_longer_replaces_its_weights(tmp_path, config, monkeypatch):
+    weights = run_in(tmp_path / "run", config, monkeypatch)
+    before = weights.read_bytes()
+    config.write_text(config.read_text().replace(f"steps: {STEPS}", f"steps: {STEPS + 2}"))
+    assert run_in(tmp_path / "run", config, monkeypatch).read_bytes() != before
+
+
 def test_training_changes_the_weights_and_scores_the_plan(tmp_path, config, monkeypatch):
     weights = run_in(tmp_path / "run", config, monkeypatch)
     assert (tmp_path / "run" / "validation.jsonl").read_text().count("plan_l2_3s") == 1
