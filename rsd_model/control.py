@@ -22,8 +22,11 @@ class FollowerParameters:
     lookahead_max: float = 15.0  # m
     speed_horizon: float = 1.0  # s of the plan that decides the target speed
     stop_distance: float = 0.6  # m, a plan shorter than this over its 3 s means: stand still
-    halt_distance: float = 1.8  # m, one shorter than this means, to a vehicle that drives: come to a standstill
+    halt_distance: float = 3.0  # m, one that ends standing within this means, to a vehicle that drives: halt there ...
+    halt_end: float = 0.2  # m/s, the speed of its last step below which it ends standing
     halt_speed: float = 0.8  # m/s from which a vehicle drives; below it creeps, and may go on creeping
+    halt_brake: float = 0.2  # least brake of a halt
+    full_brake: float = 7.6  # m/s^2 of brake 1
     creep_speed: float = 0.4  # m/s, the least that a plan which moves asks of a slower vehicle
     breakaway: float = 0.01  # throttle added each tick to a vehicle that stands though its plan moves ...
     breakaway_max: float = 0.3  # ... up to this: drag holds it, and small throttle alone never gets it going
@@ -62,12 +65,12 @@ class TrajectoryFollower:
         self.parameters = parameters or FollowerParameters()
         self._errors: deque[float] = deque(maxlen=self.parameters.window)
         self._breakaway = 0.0  # throttle
-        self._halts = False  # until it stands: a stop that is only nearly made is none at a stop sign
+        self._halt = 0.0  # brake of a halt until it stands: a stop that is only nearly made is none at a stop sign
 
     def reset(self) -> None:
         """Forget the integral and a stop that was begun: a new drive, or a jump in time."""
         self._errors.clear()
-        self._breakaway, self._halts = 0.0, False
+        self._breakaway, self._halt = 0.0, 0.0
 
     def control(self, trajectory: np.ndarray, speed: float, age: float = 0.0) -> VehicleControl:
         """Command that follows `trajectory` (T, 2) m, base_link of the instant it was planned at.
@@ -79,18 +82,29 @@ class TrajectoryFollower:
         if not (np.isfinite(trajectory).all() and np.isfinite(speed) and np.isfinite(age)):
             raise ValueError("the trajectory follower got a trajectory, speed or age that is not finite")
         p = self.parameters
-        travelled = float(np.linalg.norm(np.diff(np.vstack([np.zeros((1, 2)), trajectory]), axis=0), axis=1).sum())
-        self._halts = speed > STANDSTILL and (self._halts or (speed > p.halt_speed and travelled < p.halt_distance))
-        if self._halts or travelled < p.stop_distance:
+        steps = np.linalg.norm(np.diff(np.vstack([np.zeros((1, 2)), trajectory]), axis=0), axis=1)
+        travelled = float(steps.sum())
+        self._halt = self._halting(travelled, float(steps[-1]) / PLAN_STEP_SECONDS, speed)
+        if self._halt or travelled < p.stop_distance:
             self._errors.clear()
             self._breakaway = 0.0
-            steer = 0.0 if travelled < p.stop_distance else self._steer(trajectory, speed)
-            return VehicleControl(brake=1.0 if speed > 1.0 else 0.6, steer=steer)
+            if travelled < p.stop_distance:
+                return VehicleControl(brake=1.0 if speed > 1.0 else 0.6)
+            return VehicleControl(brake=self._halt, steer=self._steer(trajectory, speed))
         wanted = target_speed(trajectory, age + p.speed_horizon)
         if speed < p.creep_speed:  # a plan that moves is begun, however soon it ends
             wanted = max(wanted, p.creep_speed)
         throttle, brake = self._pedals(wanted, speed)
         return VehicleControl(throttle=throttle, brake=brake, steer=self._steer(trajectory, speed))
+
+    def _halting(self, travelled: float, end_speed: float, speed: float) -> float:
+        """Brake of a halt that goes on, or that a plan of `travelled` m ending at `end_speed` m/s begins; 0: none."""
+        p = self.parameters
+        under_way = self._halt if speed > STANDSTILL else 0.0
+        if speed < p.halt_speed or travelled > p.halt_distance or end_speed > p.halt_end:
+            return under_way
+        wanted = speed**2 / (2.0 * max(travelled, 0.1)) / p.full_brake
+        return max(under_way, float(np.clip(wanted, p.halt_brake, 1.0)))
 
     def _steer(self, trajectory: np.ndarray, speed: float) -> float:
         p = self.parameters

@@ -35,12 +35,32 @@ def test_it_accelerates_below_the_plan_and_brakes_above_it(plan_speed, speed):
     assert (control.throttle > 0.0) == (plan_speed > speed) and (control.brake > 0.0) == (plan_speed < speed)
 
 
+def stopping_after(distance: float, speed: float) -> np.ndarray:
+    time = np.minimum(0.5 * np.arange(1, 7), 2.0 * distance / speed)
+    return np.stack([speed * time - speed**2 * time**2 / (4.0 * distance), np.zeros(6)], axis=1)
+
+
 def test_a_stop_is_carried_through_to_a_standstill_though_the_plan_goes_on():
     follower = TrajectoryFollower()
-    assert follower.control(straight(0.5), speed=1.4).brake > 0.5
-    assert follower.control(straight(3.0), speed=0.6).brake > 0.5
+    begun = follower.control(stopping_after(1.0, speed=2.0), speed=2.0)
+    assert begun.brake * follower.parameters.full_brake == pytest.approx(2.0)  # v^2 / 2 d, m/s^2
+    assert follower.control(straight(3.0), speed=0.6) == begun
     assert follower.control(straight(3.0), speed=0.0).throttle > 0.0
     assert follower.control(straight(3.0), speed=0.6).throttle > 0.0
+
+
+def test_a_halt_brakes_harder_when_the_plan_becomes_shorter_and_no_less_when_it_becomes_longer():
+    follower = TrajectoryFollower()
+    gentle = follower.control(stopping_after(2.5, speed=2.0), speed=2.0).brake
+    hard = follower.control(stopping_after(0.7, speed=2.0), speed=2.0).brake
+    assert hard > 1.5 * gentle
+    assert follower.control(stopping_after(2.5, speed=2.0), speed=1.8).brake == hard
+
+
+def test_a_plan_that_slows_without_standing_begins_no_halt():
+    follower = TrajectoryFollower()
+    follower.control(straight(0.9), speed=1.4)  # 2.7 m, at walking pace to its end
+    assert follower.control(straight(3.0), speed=1.0).throttle > 0.0
 
 
 def test_a_vehicle_that_creeps_may_go_on_creeping():
@@ -65,7 +85,7 @@ def test_a_plan_that_stands_ends_the_push():
 
 def test_a_reset_forgets_a_stop_that_was_begun():
     follower = TrajectoryFollower()
-    follower.control(straight(0.5), speed=1.4)
+    follower.control(stopping_after(2.0, speed=2.0), speed=1.4)
     follower.reset()
     assert follower.control(straight(3.0), speed=0.6).throttle > 0.0
 
