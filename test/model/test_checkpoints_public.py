@@ -31,7 +31,7 @@ SMALL = replace(
     heads=4,
     ffn_dims=48,
     backbone=BackboneConfig("bottleneck", (1, 1, 1, 1), (8, 8, 16, 16), 8),
-    bev=replace(NANO.bev, rows=6, columns=4, feature_levels=4),
+    bev=replace(NANO.bev, rows=6, columns=4, feature_levels=4, temporal_fusion=False),
     ego=EgoConfig(),
     quirks=QuirkConfig(),
     risk_head=None,

@@ -26,7 +26,9 @@ SMALL = replace(
     heads=2,
     ffn_dims=16,
     backbone=BackboneConfig("bottleneck", (1, 1, 1, 1), (8, 8, 8, 8), 8),
-    bev=replace(NANO.bev, rows=6, columns=4, feature_levels=4, can_bus_query=True, pyramid_kernel=3),
+    bev=replace(
+        NANO.bev, rows=6, columns=4, feature_levels=4, can_bus_query=True, pyramid_kernel=3, temporal_fusion=False
+    ),
     objects=replace(NANO.objects, queries=20, max_decoded=30),
     map=replace(NANO.map, instances=10),
     ego=EgoConfig(),
