@@ -14,7 +14,7 @@ DILATIONS = (1, 2, 1)  # together 9 x 9 cells
 class TemporalFusion(nn.Module):
     """Adds to a BEV what it has in common with and against the previous one, both in the same vehicle frame.
 
-    Warp, concatenate, convolve, as in BEVFormer v2 (arXiv 2211.10439, section 3.4): small networks that train for
+    Warp, concatenate, convolve, as in BEVFormer v2 (arXiv 2211.10439): small networks that train for
     hours learn velocities by it long before temporal self-attention carries them.
     """
 
