@@ -9,8 +9,6 @@ from torch import Tensor
 from rsd_model.config import ModelConfig
 from rsd_model.losses.targets import PlannerTargets
 
-FLOW_BETA = 5.0  # m/s below which an error counts squared: the absolute error is least where nothing moves
-
 
 def bev_flow_term(flow: Tensor, targets: PlannerTargets, config: ModelConfig) -> dict[str, Tensor]:
     """loss_bev_flow: error of the flow (B, HW, 2) m/s at the cells of the objects' centres, mean over objects."""
@@ -21,5 +19,5 @@ def bev_flow_term(flow: Tensor, targets: PlannerTargets, config: ModelConfig) ->
     column, row = (share * share.new_tensor([bev.columns, bev.rows])).floor().long().unbind(1)
     inside = ((share >= 0.0) & (share < 1.0)).all(1)
     found = flow[sample[inside], (row * bev.columns + column)[inside]]
-    error = F.smooth_l1_loss(found, boxes[inside, 7:9], reduction="sum", beta=FLOW_BETA)
+    error = F.smooth_l1_loss(found, boxes[inside, 7:9], reduction="sum", beta=config.loss.velocity_beta)
     return {"loss_bev_flow": config.loss.bev_flow * error / inside.sum().clamp(min=1)}

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from rsd_model.config import BevConfig, load_model_config
-from rsd_model.losses.bev_flow import FLOW_BETA, bev_flow_term
+from rsd_model.losses.bev_flow import bev_flow_term
 
 CONFIG = replace(load_model_config("nano"), bev=BevConfig(rows=6, columns=3, feature_levels=1))  # cells of 10 x 10 m
+BETA = CONFIG.loss.velocity_beta
 CELL = 4 * 3 + 2  # of x 5 .. 15 m (right), y 10 .. 20 m (ahead)
 
 
@@ -26,7 +27,7 @@ def test_flow_in_the_cell_of_the_object_is_compared_with_its_velocity():
     flow = torch.full((2, 18, 2), 99.0)
     flow[1, CELL] = torch.tensor([1.0, -7.0])
     assert loss(flow, [], [box(9.0, 14.0, 1.0, -7.0)]) == 0.0
-    small, large = 2.0**2 / (2.0 * FLOW_BETA), 8.0 - FLOW_BETA / 2.0  # squared below FLOW_BETA, absolute above
+    small, large = 2.0**2 / (2.0 * BETA), 8.0 - BETA / 2.0  # squared below BETA, absolute above
     assert loss(flow, [], [box(9.0, 14.0, 3.0, 1.0)]) == pytest.approx(CONFIG.loss.bev_flow * (small + large))
 
 
