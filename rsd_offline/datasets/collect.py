@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rsd_model.config_reader import ConfigError
 from rsd_model.contracts import PLAN_STEP_SECONDS, VehicleControl
 from rsd_model.geometry import bench2drive_rig
 from rsd_model.inputs import StandstillMemory
@@ -38,12 +39,20 @@ class CollectConfig:
     weathers: tuple[str, ...] = ("clear", "overcast", "rain", "fog", "dusk", "night")
     scenarios: tuple[str, ...] = ()  # drawn from evenly; empty = plain driving only
     scenario_share: float = 0.6  # share of episodes with a scenario
+    vehicles: tuple[int, int] = (10, 40)  # least and most in an episode
+    pedestrians: tuple[int, int] = (5, 30)
     max_seconds: float = 60.0
     image_width: int = 400
     image_height: int = 225
     perturbations_per_minute: float = 6.0
     student_weights: str = ""  # DAgger: safetensors of the driver; empty = the expert drives
     student_share: float = 0.8  # DAgger: share of the seconds in which the student drives
+
+    def __post_init__(self) -> None:
+        for key in ("vehicles", "pedestrians"):
+            value = getattr(self, key)
+            if len(value) != 2 or not 0 <= value[0] <= value[1]:
+                raise ConfigError(f"{key}: {list(value)} is no [least, most]")
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,8 @@ def plan_episodes(config: CollectConfig, prefix: str) -> list[EpisodePlan]:
             scenario=str(rng.choice(config.scenarios)) if with_scenario else None,
             weather=str(rng.choice(config.weathers)),
             seed=int(rng.integers(2**31)),
-            vehicles=int(rng.integers(10, 41)),
-            pedestrians=int(rng.integers(5, 31)),
+            vehicles=int(rng.integers(config.vehicles[0], config.vehicles[1] + 1)),
+            pedestrians=int(rng.integers(config.pedestrians[0], config.pedestrians[1] + 1)),
         )
         plans.append(EpisodePlan(f"{prefix}_{index:05d}", episode, config.max_seconds))
     return plans

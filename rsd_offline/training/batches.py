@@ -78,6 +78,7 @@ class NetworkImages:
 
 STANDING = 1.0  # m/s; slower counts as standing
 DRIVES_OFF = 1.5  # m of plan from which on a standing vehicle is about to start
+DANGER = 0.5  # risk from which on an object counts as dangerous
 BRAKES = 0.6  # of the way at constant speed; a shorter plan brakes
 
 
@@ -116,6 +117,7 @@ class StepBatches(Dataset):
         self._images = NetworkImages(model)
         self._episodes = [[Episode(folder) for folder in group] for group in groups if group]
         self._samples = [_by_moment(group, train.history) for group in self._episodes]
+        self._dangers = [_by_danger(group, train.history, risks) for group in self._episodes]
 
     @property
     def frames(self) -> int:
@@ -135,8 +137,10 @@ class StepBatches(Dataset):
         return self._episodes[group][number], int(index)
 
     def _drawn_from(self, group: int, rng: np.random.Generator) -> np.ndarray:
-        """The frames (n, 2) of one kind of moment, or, without `moment_shares`, of all."""
-        kinds = self._samples[group]
+        """The frames (n, 2) of one kind of danger or moment, or, without their shares, of all."""
+        dangers, kinds = self._dangers[group], self._samples[group]
+        if dangers and rng.random() < self._train.danger_share:
+            return dangers[rng.integers(len(dangers))]
         shares = np.array([self._train.moment_shares.get(name, 0.0) for name in MOMENTS])
         shares = shares * [len(samples) > 0 for samples in kinds]
         if not shares.any():
@@ -180,6 +184,22 @@ def _by_moment(episodes: list[Episode], history: int) -> list[np.ndarray]:
     found = [(moment, e, i) for e, episode in enumerate(episodes) for i, moment in enumerate(moments(episode))]
     table = np.array([row for row in found if row[2] >= history], int).reshape(-1, 3)
     return [table[table[:, 0] == k, 1:] for k in range(len(MOMENTS))]
+
+
+def _by_danger(episodes: list[Episode], history: int, risks: Risks) -> list[np.ndarray]:
+    """(episode, frame) of every frame with an object of at least DANGER (n, 2), one array for each class of object.
+
+    Who is dangerous is rare and mostly a car: drawn evenly, pedestrians before the vehicle are seen as often.
+    """
+    found: dict[int, list[tuple[int, int]]] = {}
+    for e, episode in enumerate(episodes):
+        for i in range(history, len(episode)):
+            dangerous = [k for k, (risk, _) in risks.get(episode.frame_id(i), {}).items() if risk >= DANGER]
+            if dangerous:
+                frame = episode.frame(i, with_images=False)
+                for label in np.unique(frame.labels[np.isin(frame.ids, dangerous)]):
+                    found.setdefault(int(label), []).append((e, i))
+    return [np.array(found[label]) for label in sorted(found)]
 
 
 def collate(samples: list[dict]) -> Batch:

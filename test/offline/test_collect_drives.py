@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from rsd_model.config_reader import ConfigError
 from rsd_model.contracts import VehicleControl
 from rsd_offline.datasets.collect import CollectConfig, EpisodeCollector, Perturbation, plan_episodes
 from rsd_offline.datasets.episode_store import Episode, decode_image, find_episodes
@@ -57,6 +59,15 @@ def test_the_privileged_teacher_judges_every_recorded_frame(collected):
 def test_plans_are_a_function_of_the_configuration(collected):
     assert plan_episodes(SHORT, "a") == plan_episodes(SHORT, "a")
     assert len({p.episode for p in plan_episodes(SHORT, "a")}) == SHORT.episodes
+
+
+def test_traffic_is_as_dense_as_asked():
+    dense = replace(SHORT, episodes=20, vehicles=(0, 2), pedestrians=(50, 60))
+    episodes = [p.episode for p in plan_episodes(dense, "dense")]
+    assert {e.vehicles for e in episodes} == {0, 1, 2}
+    assert all(50 <= e.pedestrians <= 60 for e in episodes)
+    with pytest.raises(ConfigError, match=r"pedestrians: \[9, 3\]"):
+        replace(SHORT, pedestrians=(9, 3))
 
 
 def test_a_perturbation_pushes_now_and_then_and_never_accelerates_a_braking_expert():

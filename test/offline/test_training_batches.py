@@ -23,10 +23,10 @@ def batches(tmp_path):
     write_episode(tmp_path / "data" / "standing", frames, RIG, {})
     model = load_model_config(write_small_model(tmp_path / "model.yaml"))
 
-    def with_settings(**changes):
+    def with_settings(risks=None, **changes):
         train = dataclasses.replace(TRAIN, **changes)
         folders = find_episodes(tmp_path / "data")
-        return StepBatches([folders], model, train, risk_head_config(model), {}, {}, seed=0)
+        return StepBatches([folders], model, train, risk_head_config(model), risks or {}, {}, seed=0)
 
     return with_settings
 
@@ -63,3 +63,11 @@ def test_dropped_status_is_zero_and_a_first_frame_has_no_history(batches):
     batch = batches(status_drop=1.0, history_drop=1.0)[0]
     assert len(batch.images) == 1
     assert (batch.ego_status == 0.0).all()
+
+
+def test_dangers_share_draws_frames_in_which_the_teacher_sees_a_dangerous_object(batches):
+    frame = drive_frame(3)
+    risks = {"standing/00003": {int(frame.ids[0]): (0.9, 1.0)}, "standing/00004": {int(frame.ids[0]): (0.2, 1.0)}}
+    batch = batches(risks, danger_share=1.0)[0]
+    assert all(risk.nan_to_num().max() == pytest.approx(0.9) for risk in batch.targets.object_risks)
+    assert not any((risk > 0.5).all() for risk in batches(risks, moment_shares={"cruise": 1.0})[0].targets.object_risks)
