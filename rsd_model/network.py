@@ -57,10 +57,10 @@ class Planner(nn.Module):
         levels = self.neck(self.backbone(images.flatten(0, 1)))
         return [level.unflatten(0, images.shape[:2]) for level in levels]
 
-    def encode(self, inputs: PlannerInputs) -> Tensor:
-        """BEV features (B, HW, dims): all that a history frame needs."""
+    def encode(self, inputs: PlannerInputs, features: list[Tensor] | None = None) -> Tensor:
+        """BEV features (B, HW, dims): all that a history frame needs. `features`: the `image_features`, where known."""
         return self.bev_encoder(
-            self.image_features(inputs.images),
+            self.image_features(inputs.images) if features is None else features,
             inputs.lidar2img,
             inputs.can_bus,
             (inputs.images.shape[-2], inputs.images.shape[-1]),
@@ -68,7 +68,7 @@ class Planner(nn.Module):
             inputs.camera_valid,
         )
 
-    def forward(self, inputs: PlannerInputs) -> dict[str, Tensor]:
+    def forward(self, inputs: PlannerInputs, features: list[Tensor] | None = None) -> dict[str, Tensor]:
         """Raw outputs under VAD's names, L decoder layers, metres in the LiDAR frame.
 
         bev_embed (HW, B, dims); all_cls_scores (L, B, Q, classes) logits; all_bbox_preds (L, B, Q, 10);
@@ -78,7 +78,7 @@ class Planner(nn.Module):
         With the RiskHead also object_risk (B, Q) and risk_map (B, rows, columns); with temporal fusion bev_flow
         (B, HW, 2) m/s, the velocity of what stands in a cell.
         """
-        bev = self.encode(inputs)
+        bev = self.encode(inputs, features)
         objects = self.object_head(bev)
         lanes = self.map_head(bev)
         motion = self.motion_head(objects, lanes)

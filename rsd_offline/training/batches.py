@@ -111,7 +111,8 @@ class StepBatches(Dataset):
         seed: int,
         language: LanguageAnswers | None = None,
     ) -> None:
-        """`groups`: episode folders, newest collection last; `train.recent_share` of a batch comes from that one."""
+        """`groups`: episode folders, newest collection last; `train.recent_share` of a batch comes from that one, the
+        rest from the others by their frames."""
         self._model, self._train, self._risk_head = model, train, risk_head
         self._risks, self._judged, self._seed, self._language = risks, judged, seed, language
         self._images = NetworkImages(model)
@@ -131,7 +132,8 @@ class StepBatches(Dataset):
 
     def _pick(self, rng: np.random.Generator) -> tuple[Episode, int]:
         recent = len(self._samples) > 1 and rng.random() < self._train.recent_share
-        group = len(self._samples) - 1 if recent else int(rng.integers(max(1, len(self._samples) - 1)))
+        earlier = np.array([sum(map(len, kinds)) for kinds in self._samples[:-1] or self._samples], float)
+        group = len(self._samples) - 1 if recent else int(rng.choice(len(earlier), p=earlier / earlier.sum()))
         samples = self._drawn_from(group, rng)
         number, index = samples[rng.integers(len(samples))]
         return self._episodes[group][number], int(index)

@@ -40,6 +40,7 @@ class TrainConfig:
     recent_share: float = 0.5  # DAgger rounds: share of samples from the newest collection
     danger_share: float = 0.0  # share of samples that hold an object of high risk, each of its classes as often
     moment_shares: dict[str, float] = field(default_factory=dict)  # of cruise, brake, wait, start; {}: as recorded
+    perspective_weight: float = 0.0  # of the loss that asks the image features what stands where; 0: they are not asked
     learning_rate: float = 4e-4
     weight_decay: float = 0.01
     warmup: int = 200

@@ -17,9 +17,10 @@ from rsd_model.config import ModelConfig
 from rsd_model.heads.language import build_language_head
 from rsd_model.inputs import ImageNormaliser
 from rsd_model.losses.planner_loss import PlannerLoss
-from rsd_model.network import Planner
+from rsd_model.network import Planner, PlannerInputs
 from rsd_offline.training.batches import Batch, StepBatches, batch_loader
 from rsd_offline.training.config import TrainConfig
+from rsd_offline.training.perspective import PerspectiveHead, perspective_loss
 
 
 class TrainingError(RuntimeError):
@@ -45,28 +46,43 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * warm * (config.final_rate + (1.0 - config.final_rate) * cosine)
 
 
+class TrainedNetwork(nn.Module):
+    """The planner with the heads that only its training needs: language and perspective."""
+
+    def __init__(self, model: ModelConfig, config: TrainConfig) -> None:
+        super().__init__()
+        self.planner = Planner(model)  # first: its weights do not depend on whether there are heads
+        self.language = build_language_head(model)
+        self.perspective = PerspectiveHead(model) if config.perspective_weight else None
+
+    def forward(self, inputs: PlannerInputs) -> dict[str, Tensor]:
+        """The planner's outputs, LanguageHead.named_outputs, and perspective_centres and perspective_depths."""
+        features = self.planner.image_features(inputs.images)
+        outputs = self.planner(inputs, features)
+        if self.language is not None:
+            outputs |= self.language.named_outputs(outputs["ego_features"])
+        if self.perspective is not None:
+            outputs |= self.perspective(features[0])
+        return outputs
+
+
 class Trainer:
     """Model, its moving average and its optimiser, with a checkpoint on disk."""
 
     def __init__(self, model: ModelConfig, config: TrainConfig, out: Path, device: torch.device) -> None:
         self.config, self.model_config, self.out, self.device = config, model, out, device
         torch.manual_seed(config.seed)
-        self.network = Planner(model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = TrainedNetwork(model, config)
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = PlannerLoss(model)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        heads = build_language_head(model)  # after the network, whose weights so do not depend on whether there are any
-        self.language_head = None if heads is None else heads.to(device)
-        trained = [p for p in self._parameters() if p.requires_grad]
+        trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.step = 0
         self.writer = SummaryWriter(str(out / "tensorboard"))
         self._normalise = ImageNormaliser(model.image, device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bfloat16(device))
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-
-    def _parameters(self) -> list[nn.Parameter]:
-        heads = [] if self.language_head is None else list(self.language_head.parameters())
-        return [*self.network.parameters(), *heads]
 
     @property
     def checkpoint(self) -> Path:
@@ -78,50 +94,52 @@ class Trainer:
             "step": self.step, "network": self.network.state_dict(), "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(), "model": self.model_config.to_dict(),
         }  # fmt: skip
-        if self.language_head is not None:
-            state["language_head"] = self.language_head.state_dict()
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
 
     def resume(self) -> bool:
-        """Go on from the checkpoint where there is one; raises TrainingError when it is of another model."""
+        """Go on from the checkpoint where there is one; raises TrainingError when it is of another network."""
         if not self.checkpoint.exists():
             return False
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         if ModelConfig.from_dict(state["model"]) != self.model_config:
             raise TrainingError(f"{self.checkpoint} holds another model configuration: choose another --out")
+        if state["network"].keys() != self.network.state_dict().keys():
+            raise TrainingError(f"{self.checkpoint} was trained with other heads: choose another --out")
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.language_head is not None:
-            self.language_head.load_state_dict(state["language_head"])
         self.step = state["step"]
         return True
 
     def start_from(self, weights: Path) -> None:
         """Take over trained weights before the first step; raises WeightsError when they are of another network."""
         state = load_planner(weights, self.model_config).state_dict()
-        self.network.load_state_dict(state)
-        self.average.load_state_dict(state)
+        self.network.planner.load_state_dict(state)
+        self.average.planner.load_state_dict(state)
 
     def export(self, path: Path, about: dict[str, str]) -> None:
         """Write the averaged weights as safetensors."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(self.average, path, {"steps": str(self.step), **about})
+        save_weights(self.average.planner, path, {"steps": str(self.step), **about})
 
-    def forward(self, network: nn.Module, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def forward(self, network: TrainedNetwork, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Outputs of the last instant and the weighted loss terms; earlier instants only make the previous BEV."""
         prev_bev = None
         with self._autocast:
             with torch.no_grad():
                 for time in range(len(batch.images) - 1):
-                    prev_bev = network.encode(batch.inputs(time, self._normalise, prev_bev))
+                    prev_bev = network.planner.encode(batch.inputs(time, self._normalise, prev_bev))
             outputs = network(batch.inputs(len(batch.images) - 1, self._normalise, prev_bev))
-            if self.language_head is not None:
-                outputs |= self.language_head.named_outputs(outputs["ego_features"])
         outputs = {k: v.float() if torch.is_tensor(v) else v for k, v in outputs.items()}
-        terms = self.loss(outputs, batch.targets.to(self.device))
+        targets = batch.targets.to(self.device)
+        terms = self.loss(outputs, targets)
+        if network.perspective is not None:
+            lidar2img, size = batch.lidar2img.to(self.device), self.model_config.image.padded_size
+            terms["loss_perspective"] = self.config.perspective_weight * perspective_loss(
+                outputs, targets, lidar2img, size
+            )
         factors = self.config.loss_weights
         return outputs, {k: v * factors.get(k.split(".")[-1], 1.0) for k, v in terms.items()}
 
@@ -148,7 +166,7 @@ class Trainer:
             raise TrainingError(f"step {self.step}: loss terms {', '.join(bad)} are not finite; lower learning_rate")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        nn.utils.clip_grad_norm_(self._parameters(), self.config.clip_norm)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self._update_average()
         return {**{k: v.detach() for k, v in terms.items()}, "total": total.detach()}

@@ -71,9 +71,9 @@ def run_in(out, settings, monkeypatch):
 
 def test_heads_train_beside_the_planner_and_are_absent_from_its_weights(tmp_path, settings, monkeypatch):
     run = run_in(tmp_path / "run", settings, monkeypatch)
-    before = {key: value.clone() for key, value in run.trainer.language_head.state_dict().items()}
+    before = {key: value.clone() for key, value in run.trainer.network.language.state_dict().items()}
     weights = run.run()
-    after = run.trainer.language_head.state_dict()
+    after = run.trainer.network.language.state_dict()
     assert sum(not torch.equal(after[key], before[key]) for key in before) > len(before) // 2
     scores = json.loads((tmp_path / "run" / "validation.jsonl").read_text().splitlines()[-1])
     assert scores["loss_text_alignment"] > 0.0
@@ -82,13 +82,15 @@ def test_heads_train_beside_the_planner_and_are_absent_from_its_weights(tmp_path
 
     resumed = run_in(tmp_path / "run", settings, monkeypatch).trainer
     assert resumed.step == STEPS
-    assert all(torch.equal(value, after[key]) for key, value in resumed.language_head.state_dict().items())
+    assert all(torch.equal(value, after[key]) for key, value in resumed.network.language.state_dict().items())
 
 
 def test_the_planner_starts_from_the_same_weights_with_and_without_heads(tmp_path, settings):
     with_heads = load_model_config(settings.model)
     without = dataclasses.replace(with_heads, language_head=None)
-    networks = [Trainer(m, settings, tmp_path, torch.device("cpu")).network.state_dict() for m in (with_heads, without)]
+    networks = [
+        Trainer(m, settings, tmp_path, torch.device("cpu")).network.planner.state_dict() for m in (with_heads, without)
+    ]
     assert all(torch.equal(value, networks[1][key]) for key, value in networks[0].items())
 
 

@@ -8,7 +8,7 @@ from synthetic_drives import write_drives, write_small_model
 from rsd_model.checkpoints.weights import load_planner
 from rsd_offline.training.config import ConfigError, load_train_config
 from rsd_offline.training.run import TrainingRun
-from rsd_offline.training.trainer import learning_rate
+from rsd_offline.training.trainer import TrainingError, learning_rate
 
 STEPS = 6
 
@@ -48,7 +48,11 @@ def run_in(out, config, monkeypatch, stop_after=None):
     return run.run()
 
 
-def test_a_run_that_was_killed_ends_with_the_very_weights_of_one_that_was_not(tmp_path, config, monkeypatch):
+@pytest.mark.parametrize("perspective", [0.0, 0.5])
+def test_a_run_that_was_killed_ends_with_the_very_weights_of_one_that_was_not(
+    tmp_path, config, monkeypatch, perspective
+):
+    config.write_text(config.read_text() + f"perspective_weight: {perspective}\n")
     whole = load_planner(run_in(tmp_path / "whole", config, monkeypatch)).state_dict()
     with pytest.raises(KeyboardInterrupt):
         run_in(tmp_path / "killed", config, monkeypatch, stop_after=5)
@@ -63,6 +67,13 @@ def test_a_round_made_longer_replaces_its_weights(tmp_path, config, monkeypatch)
     before = weights.read_bytes()
     config.write_text(config.read_text().replace(f"steps: {STEPS}", f"steps: {STEPS + 2}"))
     assert run_in(tmp_path / "run", config, monkeypatch).read_bytes() != before
+
+
+def test_a_checkpoint_of_other_heads_is_refused(tmp_path, config, monkeypatch):
+    run_in(tmp_path / "run", config, monkeypatch)
+    config.write_text(config.read_text() + "perspective_weight: 0.5\n")
+    with pytest.raises(TrainingError, match="other heads"):
+        run_in(tmp_path / "run", config, monkeypatch)
 
 
 def test_training_changes_the_weights_and_scores_the_plan(tmp_path, config, monkeypatch):
