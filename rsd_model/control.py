@@ -28,11 +28,11 @@ class FollowerParameters:
     halt_brake: float = 0.2  # least brake of a halt
     full_brake: float = 7.6  # m/s^2 of brake 1
     creep_speed: float = 0.4  # m/s, the least that a plan which moves asks of a slower vehicle
-    breakaway: float = 0.01  # throttle added each tick to a vehicle that stands though its plan moves ...
+    breakaway: float = 0.1  # throttle a second added to a vehicle that stands though its plan moves ...
     breakaway_max: float = 0.3  # ... up to this: drag holds it, and small throttle alone never gets it going
     kp: float = 0.35  # throttle per m/s of speed error
     ki: float = 0.06  # throttle per m/s of mean error over the window
-    window: int = 20  # ticks of the integral
+    window: float = 2.0  # s of the integral
     brake_gain: float = 0.28  # brake per m/s of overspeed
     brake_margin: float = 0.35  # m/s of overspeed tolerated before braking
     max_throttle: float = 0.75
@@ -63,7 +63,7 @@ class TrajectoryFollower:
 
     def __init__(self, parameters: FollowerParameters | None = None) -> None:
         self.parameters = parameters or FollowerParameters()
-        self._errors: deque[float] = deque(maxlen=self.parameters.window)
+        self._errors: deque[tuple[float, float]] = deque()  # m/s and the s it held for, over the window
         self._breakaway = 0.0  # throttle
         self._halt = 0.0  # brake of a halt until it stands: a stop that is only nearly made is none at a stop sign
 
@@ -72,15 +72,16 @@ class TrajectoryFollower:
         self._errors.clear()
         self._breakaway, self._halt = 0.0, 0.0
 
-    def control(self, trajectory: np.ndarray, speed: float, age: float = 0.0) -> VehicleControl:
+    def control(self, trajectory: np.ndarray, speed: float, age: float = 0.0, period: float = 0.1) -> VehicleControl:
         """Command that follows `trajectory` (T, 2) m, base_link of the instant it was planned at.
 
         `speed` is the forward speed in m/s, `age` the seconds since the plan's stamp: the target speed is read that
-        much further along the plan. Raises ValueError on values that are not finite.
+        much further along the plan. `period`: s since the command before. Raises ValueError on values that are not
+        finite.
         """
         trajectory = np.asarray(trajectory, dtype=float)
-        if not (np.isfinite(trajectory).all() and np.isfinite(speed) and np.isfinite(age)):
-            raise ValueError("the trajectory follower got a trajectory, speed or age that is not finite")
+        if not (np.isfinite(trajectory).all() and np.isfinite([speed, age, period]).all()):
+            raise ValueError("the trajectory follower got a trajectory, speed, age or period that is not finite")
         p = self.parameters
         steps = np.linalg.norm(np.diff(np.vstack([np.zeros((1, 2)), trajectory]), axis=0), axis=1)
         travelled = float(steps.sum())
@@ -94,7 +95,7 @@ class TrajectoryFollower:
         wanted = target_speed(trajectory, age + p.speed_horizon)
         if speed < p.creep_speed:  # a plan that moves is begun, however soon it ends
             wanted = max(wanted, p.creep_speed)
-        throttle, brake = self._pedals(wanted, speed)
+        throttle, brake = self._pedals(wanted, speed, period)
         return VehicleControl(throttle=throttle, brake=brake, steer=self._steer(trajectory, speed))
 
     def _halting(self, travelled: float, end_speed: float, speed: float) -> float:
@@ -113,16 +114,25 @@ class TrajectoryFollower:
         wheel_angle = np.arctan2(2.0 * p.wheelbase * y, x * x + y * y)
         return float(np.clip(-wheel_angle / p.max_wheel_angle, -1.0, 1.0))
 
-    def _pedals(self, wanted: float, speed: float) -> tuple[float, float]:
+    def _pedals(self, wanted: float, speed: float, period: float) -> tuple[float, float]:
         p = self.parameters
         error = wanted - speed
-        self._errors.append(error)
-        self._breakaway = min(self._breakaway + p.breakaway, p.breakaway_max) if speed < STANDSTILL else 0.0
+        mean_error = self._mean_error(error, period)
+        standing = self._breakaway + p.breakaway * period
+        self._breakaway = min(standing, p.breakaway_max) if speed < STANDSTILL else 0.0
         if error < -p.brake_margin:
             self._errors.clear()
             return 0.0, float(np.clip(-p.brake_gain * (error + p.brake_margin), 0.05, 1.0))
         if wanted < 0.3:
             return 0.0, 0.5
         cruise = 0.02 * wanted  # holds speed against drag
-        throttle = self._breakaway + cruise + p.kp * error + p.ki * float(np.sum(self._errors)) / len(self._errors)
+        throttle = self._breakaway + cruise + p.kp * error + p.ki * mean_error
         return float(np.clip(throttle, 0.0, p.max_throttle)), 0.0
+
+    def _mean_error(self, error: float, period: float) -> float:
+        """Mean of the speed error in m/s over the window, with `error` as its newest value."""
+        self._errors.append((error, max(period, 1e-3)))
+        while len(self._errors) > 1 and sum(held for _, held in self._errors) > self.parameters.window + 1e-6:
+            self._errors.popleft()
+        errors, held = np.array(self._errors).T
+        return float(errors @ held / held.sum())

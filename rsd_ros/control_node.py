@@ -48,6 +48,7 @@ from rsd_ros.program import run_node
 from rsd_ros.stop_plan import advance_trajectory
 
 TIMER_PERIOD = 0.02  # s, wall time
+FIRST_PERIOD, LONGEST_PERIOD = 0.1, 0.5  # s that the follower's integrals take a tick for
 STOP_PERIOD = 0.1  # s, between two commands without odometry
 MESSAGES = {"carla": CarlaEgoVehicleControl, "ackermann": AckermannDriveStamped, "twist": TwistStamped}
 
@@ -197,9 +198,10 @@ class ControlNode(Node):
     # --- what goes out ------------------------------------------------------------
 
     def _answer(self, tick: Tick) -> None:
+        period = FIRST_PERIOD if self._answered is None else (tick.stamp - self._answered) / NANOSECONDS
         self._pending, self._answered = None, tick.stamp
         try:
-            control, speed = self._follow(tick)
+            control, speed = self._follow(tick, min(period, LONGEST_PERIOD))
             level, sentence = OK, "follows the plan"
             if self.plan is not None and self.plan.stop_reason:
                 level, sentence = WARN, f"follows a stop trajectory: {self.plan.stop_reason}"
@@ -211,8 +213,8 @@ class ControlNode(Node):
         counts = {"sent": self.sent, "ticks_skipped": self.skipped, "plans_missed": self.timeouts}
         self.diagnostics.set("control", level, sentence, plan_age=age, **counts)
 
-    def _follow(self, tick: Tick) -> tuple[VehicleControl, float]:
-        """Control and target speed in m/s for this tick."""
+    def _follow(self, tick: Tick, period: float) -> tuple[VehicleControl, float]:
+        """Control and target speed in m/s for this tick, `period` s after the one before."""
         if tick.ego is None:
             raise InvalidInput(self._history.problem or "odometry was refused")
         if self.plan is None or self.plan.stamp - tick.stamp > NANOSECONDS:
@@ -223,7 +225,7 @@ class ControlNode(Node):
         points = self.plan.points
         if age > 0.0:
             points = self._carried(points, age, tick.ego)
-        control = check_control(self.follower.control(points, tick.ego.speed))
+        control = check_control(self.follower.control(points, tick.ego.speed, period=period))
         wanted = 0.0 if control.brake > 0.5 else target_speed(points, self.follower.parameters.speed_horizon)
         return control, wanted
 

@@ -75,6 +75,25 @@ def test_a_vehicle_held_by_drag_is_pushed_until_it_moves_and_no_further():
     assert follower.control(straight(0.3), speed=0.2).throttle < 0.2
 
 
+def test_the_rate_of_commands_does_not_decide_how_hard_it_pushes_or_pulls():
+    for plan, speed in ((straight(0.3), 0.0), (straight(5.0), 4.0)):
+        slow, fast = TrajectoryFollower(), TrajectoryFollower()
+        for _ in range(10):
+            at_10_hz = slow.control(plan, speed, period=0.1).throttle
+        for _ in range(100):
+            at_100_hz = fast.control(plan, speed, period=0.01).throttle
+        assert at_100_hz == pytest.approx(at_10_hz, abs=1e-6)
+
+
+def test_the_integral_forgets_what_is_older_than_its_window():
+    follower, fresh = TrajectoryFollower(), TrajectoryFollower()
+    for _ in range(50):
+        follower.control(straight(6.0), speed=4.0)
+    for _ in range(21):
+        later = follower.control(straight(4.1), speed=4.0).throttle
+    assert later == pytest.approx(fresh.control(straight(4.1), speed=4.0).throttle, abs=1e-6)
+
+
 def test_a_plan_that_stands_ends_the_push():
     follower = TrajectoryFollower()
     for _ in range(50):
