@@ -75,8 +75,7 @@ class Planner(nn.Module):
         all_traj_preds (L, B, Q, modes, steps * 2) offsets; all_traj_cls_scores (L, B, Q, modes) logits;
         map_all_cls_scores (L, B, V, classes) logits; map_all_pts_preds (L, B, V, P, 2) and map_all_bbox_preds
         (L, B, V, 4) in [0, 1]; ego_fut_preds (B, commands, steps, 2) offsets; ego_features (B, 1, 2 dims).
-        With the RiskHead also object_risk (B, Q) and risk_map (B, rows, columns); with temporal fusion bev_flow
-        (B, HW, 2) m/s, the velocity of what stands in a cell.
+        With the RiskHead also object_risk (B, Q) and risk_map (B, rows, columns).
         """
         bev = self.encode(inputs, features)
         objects = self.object_head(bev)
@@ -98,9 +97,16 @@ class Planner(nn.Module):
         }
         if self.risk_head is not None:
             outputs |= self.risk_head(bev, objects.centres, objects.hidden[-1])._asdict()
-        if self.flow_head is not None:
-            outputs["bev_flow"] = FLOW_SCALE * self.flow_head(bev)
         return outputs
+
+    def training_outputs(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What only the loss reads, from the outputs of `forward`; no plan needs it.
+
+        With temporal fusion bev_flow (B, HW, 2) m/s, the velocity of what stands in a cell; otherwise nothing.
+        """
+        if self.flow_head is None:
+            return {}
+        return {"bev_flow": FLOW_SCALE * self.flow_head(outputs["bev_embed"].transpose(0, 1))}
 
 
 def _build_risk_head(config: ModelConfig) -> RiskHead | None:

@@ -94,18 +94,25 @@ class BevEncoder(nn.Module):
         return query if self.fusion is None else self.fusion(query, prev_bev, can_bus)
 
     def _views(self, lidar2img: Tensor, image_size: tuple[int, int], camera_valid: Tensor | None) -> PillarViews:
-        """Projected pillars; a rig that did not change since the last call is not projected again."""
-
-        def project() -> PillarViews:
-            points, mixed = pillar_points(self.config.bev, lidar2img.device), self.config.quirks.mix_batch
-            return project_pillars(points, lidar2img, image_size, camera_valid, mixed)
-
         if torch.compiler.is_exporting():
-            return project()
-        key = (lidar2img.clone(), image_size, camera_valid, torch.is_inference_mode_enabled())
+            return self._project(lidar2img, image_size, camera_valid)
+        return self._remembered_views(lidar2img, image_size, camera_valid)
+
+    # How many pillars a camera sees is only known once projected: a compiled graph takes it as an input.
+    @torch.compiler.disable
+    def _remembered_views(
+        self, lidar2img: Tensor, image_size: tuple[int, int], camera_valid: Tensor | None
+    ) -> PillarViews:
+        """Projected pillars; a rig that did not change since the last call is not projected again."""
+        valid = None if camera_valid is None else camera_valid.clone()
+        key = (lidar2img.clone(), image_size, valid, torch.is_inference_mode_enabled())
         if self._last_views is None or not _same(self._last_views[0], key):
-            self._last_views = (key, project())
+            self._last_views = (key, self._project(lidar2img, image_size, camera_valid))
         return self._last_views[1]
+
+    def _project(self, lidar2img: Tensor, image_size: tuple[int, int], camera_valid: Tensor | None) -> PillarViews:
+        points, mixed = pillar_points(self.config.bev, lidar2img.device), self.config.quirks.mix_batch
+        return project_pillars(points, lidar2img, image_size, camera_valid, mixed)
 
     def _position(self) -> Tensor:
         rows, columns = self.config.bev.rows, self.config.bev.columns

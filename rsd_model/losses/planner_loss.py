@@ -31,7 +31,8 @@ class PlannerLoss(nn.Module):
 
     Names are VAD's: the last decoder layer's terms plain, earlier ones as `d0.`, `d1.`, ... 48 terms at base. With the
     RiskHead and risk targets also loss_risk_object, loss_risk_map and, where configured, loss_risk_ranking. With
-    language heads and language targets also loss_text_alignment and loss_action, with temporal fusion loss_bev_flow.
+    language heads and language targets also loss_text_alignment and loss_action, with `Planner.training_outputs` of a
+    network with temporal fusion loss_bev_flow.
     """
 
     def __init__(self, config: ModelConfig) -> None:

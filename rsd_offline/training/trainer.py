@@ -59,6 +59,7 @@ class TrainedNetwork(nn.Module):
         """The planner's outputs, LanguageHead.named_outputs, and perspective_centres and perspective_depths."""
         features = self.planner.image_features(inputs.images)
         outputs = self.planner(inputs, features)
+        outputs |= self.planner.training_outputs(outputs)
         if self.language is not None:
             outputs |= self.language.named_outputs(outputs["ego_features"])
         if self.perspective is not None:

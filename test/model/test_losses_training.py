@@ -45,6 +45,11 @@ def small_targets(config):
     )
 
 
+def all_outputs(model, inputs):
+    outputs = model(inputs)
+    return outputs | model.training_outputs(outputs)
+
+
 def with_motion(inputs):
     inputs.can_bus.normal_(generator=torch.Generator().manual_seed(0))
     return inputs
@@ -59,7 +64,7 @@ def trained():
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     history = []
     for _ in range(25):
-        terms = loss(model(inputs), batch)
+        terms = loss(all_outputs(model, inputs), batch)
         history.append({name: value.item() for name, value in terms.items()})
         optimiser.zero_grad()
         sum(terms.values()).backward()
@@ -84,7 +89,7 @@ def test_gradient_reaches_every_trainable_parameter():
             parameter += 0.02 * torch.randn_like(parameter)
     inputs = with_motion(example_inputs(config, batch=2))
     prev_bev = model.encode(inputs).detach()
-    outputs = model(replace(inputs, prev_bev=prev_bev))
+    outputs = all_outputs(model, replace(inputs, prev_bev=prev_bev))
     sum(PlannerLoss(config)(outputs, small_targets(config)).values()).backward()
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     assert [name for name, p in trainable.items() if p.grad is None] == []
@@ -95,7 +100,7 @@ def test_training_step_is_deterministic():
     def gradient():
         torch.manual_seed(0)
         model = Planner(SMALL).train()
-        outputs = model(with_motion(example_inputs(SMALL, batch=2)))
+        outputs = all_outputs(model, with_motion(example_inputs(SMALL, batch=2)))
         sum(PlannerLoss(SMALL)(outputs, small_targets(SMALL)).values()).backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 

@@ -78,6 +78,15 @@ def test_untrained_fusion_leaves_the_bev_and_a_trained_one_sees_the_previous():
     torch.testing.assert_close(fusion(current, nothing, torch.zeros(1, 18)), fusion(current, None, torch.zeros(1, 18)))
 
 
+def test_a_plan_does_not_compute_what_only_the_loss_reads(nano):
+    with torch.inference_mode():
+        outputs = nano(example_inputs(NANO))
+        assert "bev_flow" not in outputs
+        assert nano.training_outputs(outputs)["bev_flow"].shape == (1, 800, 2)
+    base_like = replace(NANO, bev=replace(NANO.bev, temporal_fusion=False))
+    assert Planner(base_like).training_outputs(outputs) == {}
+
+
 def test_invalid_camera_is_never_attended(nano):
     inputs = example_inputs(NANO)
     valid = torch.ones(1, 6, dtype=torch.bool)
@@ -108,6 +117,14 @@ def test_a_rig_that_changes_is_projected_anew(nano):
         after = nano(inputs)["bev_embed"]
     assert not torch.allclose(before, during)
     assert torch.equal(before, after)
+
+
+def test_a_camera_that_fails_is_noticed_in_a_mask_written_in_place(nano):
+    inputs, valid = example_inputs(NANO), torch.ones(1, 6, dtype=torch.bool)
+    with torch.inference_mode():
+        before = nano(replace(inputs, camera_valid=valid))["bev_embed"]
+        valid[0, 0] = False
+        assert not torch.allclose(nano(replace(inputs, camera_valid=valid))["bev_embed"], before)
 
 
 def test_route_and_status_reach_the_plan(nano):
