@@ -6,6 +6,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -113,7 +114,7 @@ def http_reply(action: bool, count: int) -> bytes:
 def serve(port_box: multiprocessing.SimpleQueue, delay: float) -> None:
     """A server of fixed answers, `delay` s after each request."""
     replies = {(action, count): http_reply(action, count) for action in (False, True) for count in (1, SAMPLES)}
-    several = b'"n": %d' % SAMPLES
+    is_action, is_several = re.compile(rb'"name": ?"action"'), re.compile(rb'"n": ?%d\b' % SAMPLES)
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -122,7 +123,8 @@ def serve(port_box: multiprocessing.SimpleQueue, delay: float) -> None:
                 length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
                 request = await reader.readexactly(length)
                 await asyncio.sleep(delay)
-                writer.write(replies[b'"name": "action"' in request, SAMPLES if several in request else 1])
+                action, several = is_action.search(request), is_several.search(request)
+                writer.write(replies[action is not None, SAMPLES if several else 1])
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 

@@ -10,7 +10,7 @@ class FirstFrames:
 
     def __init__(self, source: FrameSource, count: int) -> None:
         self._source, self._count = source, min(count, len(source))
-        self.name = f"{source.name}[:{count}]"
+        self.name = source.name  # more frames of it may be labelled into the same store later
 
     def __len__(self) -> int:
         return self._count

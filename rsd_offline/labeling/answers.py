@@ -17,7 +17,7 @@ ACTION_SETS = {
         "none",
     ),
 }  # fmt: skip
-_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+_THOUGHT = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 
 
 class UnusableAnswer(ValueError):
@@ -33,8 +33,8 @@ class Judgement:
     """What one answer says of one object."""
 
     risk: float  # [0, 1]
-    rank: int  # as given by the teacher
-    crosses_ego_path: bool
+    rank: float  # as given by the teacher, inf = none
+    crosses_ego_path: bool | None  # None: not said, or not as true or false
     cause: str
 
 
@@ -44,29 +44,32 @@ class RiskAnswer:
 
     judgements: dict[int, Judgement]  # by the object's number
     omitted: tuple[int, ...]  # asked, without a usable judgement
-    faults: Counter = field(
-        default_factory=Counter
-    )  # invented_id, duplicate_id, nan_risk, risk_out_of_range, bad_entry
+    # invented_id, duplicate_id, nan_risk, risk_out_of_range, bad_entry, bad_crossing
+    faults: Counter = field(default_factory=Counter)
 
 
 def parse_json(text: str, truncated: bool = False) -> dict:
     """The JSON object of an answer; fences, thoughts and words around it are cut away. Raises UnusableAnswer."""
-    body = _THOUGHT.sub("", text).strip()
+    body = _THOUGHT.sub("", text)
+    body = body.rpartition("</think>")[2].strip()  # some chat templates open the thought before the answer begins
     if not body:
-        raise UnusableAnswer("truncated" if truncated else "empty")
+        raise UnusableAnswer("truncated" if truncated or "<think>" in text else "empty")
     if "```" in body:
         body = next((part for part in reversed(body.split("```")) if "{" in part), body)
-    start, end = body.find("{"), body.rfind("}")
+    start = body.find("{")
     if start < 0:
         raise UnusableAnswer("truncated" if truncated else "not_json")
     try:
-        value = json.loads(body[start : end + 1])
+        value, _ = json.JSONDecoder().raw_decode(body, start)
     except (ValueError, RecursionError):
         open_braces = body.count("{") > body.count("}") or body.count("[") > body.count("]")
         raise UnusableAnswer("truncated" if truncated or open_braces else "not_json") from None
-    if not isinstance(value, dict):
-        raise UnusableAnswer("wrong_shape")
     return value
+
+
+def storable(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can spell and UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def parse_risk(text: str, asked: Sequence[int], truncated: bool = False) -> RiskAnswer:
@@ -100,7 +103,7 @@ def parse_action(text: str, truncated: bool = False) -> dict[str, str]:
     for name in ("current_action", "future_action", "reason"):
         if not isinstance(value.get(name), str) or not value[name].strip():
             raise UnusableAnswer("wrong_shape")
-        answer[name] = value[name].strip()
+        answer[name] = storable(value[name].strip())
     for name, allowed in ACTION_SETS.items():
         chosen = str(value.get(name)).strip().lower()
         if chosen not in allowed:
@@ -114,14 +117,23 @@ def _judgement(entry: dict, faults: Counter) -> Judgement | None:
     if type(risk) not in (int, float):  # a bool is no risk
         faults["bad_entry"] += 1
         return None
-    if not math.isfinite(risk):
+    if risk != risk:
         faults["nan_risk"] += 1
         return None
     if not 0.0 <= risk <= 1.0:
         faults["risk_out_of_range"] += 1
         return None
-    crosses, rank = entry.get("crosses_ego_path"), _whole(entry.get("rank"))
-    return Judgement(float(risk), rank or 0, crosses is True, str(entry.get("cause", "")).strip()[:300])
+    crosses = entry.get("crosses_ego_path")
+    if not isinstance(crosses, bool):
+        faults["bad_crossing"] += 1
+    rank = _whole(entry.get("rank"))
+    given = float(rank) if rank is not None and 0 < rank < 10_000 else math.inf
+    return Judgement(float(risk), given, crosses if isinstance(crosses, bool) else None, _cause(entry))
+
+
+def _cause(entry: dict) -> str:
+    cause = entry.get("cause")
+    return storable(cause).strip()[:300] if isinstance(cause, str) else ""
 
 
 def _whole(value: object) -> int | None:

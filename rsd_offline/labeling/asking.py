@@ -23,8 +23,7 @@ from rsd_offline.labeling.teachers.base import (
 from rsd_offline.labeling.throttle import Throttle
 from rsd_offline.labeling.together import Together
 
-OWN_FAULTS = ("timeout", "broken_response", "http_500")  # may be this question's own; the others are the server's state
-ELSEWHERE = ("no_connection", "http_429", "http_503")  # says nothing of what was asked
+ELSEWHERE = ("no_connection", "http_429", "http_502", "http_503")  # the server's state: says nothing of what was asked
 
 
 class RunStoppedError(RuntimeError):
@@ -137,7 +136,7 @@ class Asker:
             if count > 1 and not self.together.believed and busy not in ELSEWHERE:
                 count, several_failed = 1, f"fails with {busy}"  # it may be `n` that the server does not bear
             self._check_patience(busy)
-            strikes += busy in OWN_FAULTS and self.counts.answers > answered_before
+            strikes += busy not in ELSEWHERE and self.counts.answers > answered_before
             if strikes >= self.config.strikes:
                 return _refusals(f"gave_up_{busy}", count)
 

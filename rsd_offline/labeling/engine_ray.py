@@ -7,15 +7,17 @@ again by another, which finds the answers of the first one in the shared cache.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rsd_offline.datasets.frames import FrameSource
+from rsd_offline.labeling.detection import Detector
 from rsd_offline.labeling.labeler import LabelConfig
-from rsd_offline.labeling.run import LabelRun, RunConfig
+from rsd_offline.labeling.run import LabelRun, RunConfig, RunProgress
 from rsd_offline.labeling.teachers.base import Teacher
 
 
@@ -28,19 +30,36 @@ class ShardJob:
     out: Path
     config: LabelConfig
     run: RunConfig
+    make_detector: Callable[[], Detector | None] = lambda: None
 
     def label(self, shard: int) -> dict:
         """Label one shard; what happened as plain values."""
         writer = f"{socket.gethostname()}-{os.getpid()}"
         config = replace(self.run, shared_cache=True, writer=writer)
-        run = LabelRun(self.make_source(), self.out, self.make_teacher(), self.config, config)
+        teacher, detector = self.make_teacher(), self.make_detector()
+        run = LabelRun(self.make_source(), self.out, teacher, self.config, config, detector)
         progress = asyncio.run(run.run([shard]))
         counts = progress.counts
         return {
-            "shard": shard, "labelled": progress.labelled, "failed": progress.failed, "pending": progress.pending,
-            "stopped": progress.stopped or "", "answers": counts.answers, "cached": counts.cached,
+            "shard": shard, "labelled": progress.labelled, "failed": progress.failed, "stopped": progress.stopped or "",
+            "why_failed": json.dumps(progress.why_failed), "failures": json.dumps(counts.failures),
+            "answers": counts.answers, "requests": counts.requests, "cached": counts.cached,
             "prompt_tokens": counts.prompt_tokens, "completion_tokens": counts.completion_tokens, "cost": progress.cost,
         }  # fmt: skip
+
+
+def sum_up(rows: Sequence[dict], total: RunProgress) -> RunProgress:
+    """Add the summaries of shards to the progress of the run that they are of."""
+    for row in rows:
+        total.labelled += row["labelled"]
+        total.failed += row["failed"]
+        total.cost += row["cost"]
+        total.stopped = total.stopped or row["stopped"] or None
+        total.why_failed.update(json.loads(row["why_failed"]))
+        total.counts.failures.update(json.loads(row["failures"]))
+        for name in ("answers", "requests", "cached", "prompt_tokens", "completion_tokens"):
+            setattr(total.counts, name, getattr(total.counts, name) + row[name])
+    return total
 
 
 def label_with_ray(job: ShardJob, shards: list[int], workers: int, address: str | None = None) -> list[dict]:

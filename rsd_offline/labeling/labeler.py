@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -16,12 +15,13 @@ import numpy as np
 
 from rsd_offline.datasets.frames import FrameSource, FrameSourceError, KeyFrame
 from rsd_offline.labeling.answer_cache import Answer
-from rsd_offline.labeling.answers import Judgement, UnusableAnswer, parse_action, parse_risk
+from rsd_offline.labeling.answers import Judgement, UnusableAnswer, parse_action, parse_risk, storable
 from rsd_offline.labeling.asking import Asker, all_of
 from rsd_offline.labeling.consistency import label_weight, mean_diff_risk, mean_kendall_tau
 from rsd_offline.labeling.detection import Detector, ground_detections
 from rsd_offline.labeling.grounding import GroundedObject, GroundingConfig, ground_annotations
 from rsd_offline.labeling.lift import MapConfig, dense_map
+from rsd_offline.labeling.object_labels import all_boxes, object_labels
 from rsd_offline.labeling.pictures import PictureConfig, front_camera
 from rsd_offline.labeling.prompts import TASKS, VIEWS, Prompt, load_prompt
 from rsd_offline.labeling.questions import Question, Scene, action_question, make_pictures, risk_question
@@ -115,13 +115,18 @@ class FrameLabeler:
         try:
             scene = await asyncio.get_running_loop().run_in_executor(self._executor, self.prepare, index)
         except FrameSourceError as error:
-            frame_id, reason = self._source.frame_id(index), f"unreadable: {error}"
-            audit = FrameAudit(frame_id, status="failed", failure=reason[:300])
-            empty = dense_map(frame_id, np.zeros((0, 7)), np.zeros(0), self.config.risk_map, False)
-            return FrameLabels(FrameLabel(frame_id), [], audit, empty)
+            return self._unreadable(index, str(error))
+        except Exception as error:  # one odd frame among many must not end the run; its reason is counted
+            return self._unreadable(index, repr(error))
         tally = _Tally()
         judged, actions = await all_of((self._risks(scene, tally), self._actions(scene, tally)))
         return self._labels(scene, judged, actions, tally)
+
+    def _unreadable(self, index: int, reason: str) -> FrameLabels:
+        frame_id = self._source.frame_id(index)
+        audit = FrameAudit(frame_id, status="failed", failure=storable(f"unreadable: {reason}")[:300])
+        empty = dense_map(frame_id, np.zeros((0, 7)), np.zeros(0), self.config.risk_map, False)
+        return FrameLabels(FrameLabel(frame_id), [], audit, empty)
 
     def prepare(self, index: int) -> Scene:
         """Read, ground and picture a frame. Raises FrameSourceError."""
@@ -229,12 +234,11 @@ class FrameLabeler:
         frame = scene.frame
         risks = [{n: j.risk for n, j in sample.items()} for sample in samples]
         disagreement = mean_diff_risk(risks)
-        status, failure = "ok", ""
-        if scene.objects and "risk" in self._prompts and not samples:
-            status, failure = "failed", ", ".join(sorted(tally.faults))
-        elif disagreement is not None and disagreement > self.config.max_diff_risk:
-            status = "gated"
-        objects = self._object_labels(scene, samples, disagreement, usable=status == "ok")
+        status, failure = self._status(scene, samples, disagreement, tally, bool(actions))
+        weigh = partial(
+            label_weight, asked_samples=self._samples(scene), disagreement=disagreement, limit=self.config.max_diff_risk
+        )
+        objects = object_labels(scene, samples, weigh, usable=status == "ok")
         by_id = [{scene.objects[n - 1].object_id: r for n, r in sample.items()} for sample in risks]
         audit = FrameAudit(
             frame.frame_id, status, failure, frame.town, frame.weather, frame.time_of_day, frame.ego_speed,
@@ -246,52 +250,21 @@ class FrameLabeler:
             frame.frame_id, judged=self.config.judged if status == "ok" else "objects", **actions,
             kendall_tau=mean_kendall_tau(risks), answers=tuple(tally.answers),
         )  # fmt: skip
-        boxes, known = _all_boxes(frame, objects)
+        boxes, known = all_boxes(frame, objects)
         risk_map = dense_map(frame.frame_id, boxes, known, self.config.risk_map, label.judged == "all")
         return FrameLabels(label, objects, audit, risk_map)
 
-    def _object_labels(
-        self, scene: Scene, samples: Sequence[dict[int, Judgement]], disagreement: float | None, usable: bool
-    ) -> list[ObjectLabel]:
-        wanted = self._samples(scene)
-        judged = [[sample[item.number] for sample in samples if item.number in sample] for item in scene.objects]
-        means = [sum(j.risk for j in of_one) / len(of_one) if of_one and usable else None for of_one in judged]
-        order = sorted((k for k, mean in enumerate(means) if mean is not None), key=lambda k: -(means[k] or 0.0))
-        ranks = {k: rank for rank, k in enumerate(order, start=1)}
-        weigh = partial(label_weight, asked_samples=wanted, disagreement=disagreement, limit=self.config.max_diff_risk)
-        return [
-            _object_label(scene, item, judged[k], means[k], ranks.get(k, 0), weigh)
-            for k, item in enumerate(scene.objects)
-        ]
-
-
-def _object_label(
-    scene: Scene, item: GroundedObject, judged: list[Judgement], mean: float | None, rank: int, weigh: Callable
-) -> ObjectLabel:
-    """The label of one object from what the samples say of it; `mean` None = invalid."""
-    middle, spread = None, None
-    if judged:
-        centre = sum(j.risk for j in judged) / len(judged)
-        middle = min(judged, key=lambda j: abs(j.risk - centre))
-        spread = math.sqrt(sum((j.risk - centre) ** 2 for j in judged) / len(judged)) if len(judged) > 1 else None
-    return ObjectLabel(
-        scene.frame.frame_id, item.object_id, item.class_name, risk=mean,
-        camera=scene.frame.rig.names[item.camera], image_box=item.image_box, box=item.box, spread=spread, rank=rank,
-        crosses_ego_path=sum(j.crosses_ego_path for j in judged) * 2 > len(judged) if judged else None,
-        cause=middle.cause if middle else "", valid=mean is not None, samples=len(judged),
-        weight=weigh(spread or 0.0, len(judged)) if mean is not None else 0.0,
-    )  # fmt: skip
-
-
-def _all_boxes(frame: KeyFrame, labels: Sequence[ObjectLabel]) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (K, 7) of the labels and of annotated objects that were not asked about, with risks (K,), nan = unknown."""
-    asked = {o.object_id for o in labels}
-    others = [] if frame.objects is None else [k for k, i in enumerate(frame.objects.ids) if int(i) not in asked]
-    rows = [(o.box, np.nan if o.risk is None else o.risk) for o in labels if o.box is not None]
-    rows += [(frame.objects.boxes[k], np.nan) for k in others if frame.objects is not None]
-    boxes = np.array([box for box, _ in rows], float).reshape(-1, 7)
-    usable = np.isfinite(boxes).all(1)
-    return boxes[usable], np.array([risk for _, risk in rows], float)[usable]
+    def _status(
+        self, scene: Scene, samples: Sequence, disagreement: float | None, tally: _Tally, acted: bool
+    ) -> tuple[str, str]:
+        """The frame's status in the audit, and why it lacks what it was asked for."""
+        without_risk = "risk" in self._prompts and bool(scene.objects) and not samples
+        without_action = "action" in self._prompts and not acted
+        failure = ", ".join(sorted(f for f in tally.faults if without_risk or f.startswith("action_")))
+        if without_risk or (without_action and "risk" not in self._prompts):
+            return "failed", failure
+        gated = disagreement is not None and disagreement > self.config.max_diff_risk
+        return "gated" if gated else "ok", failure if without_action else ""
 
 
 def config_fields(config: LabelConfig) -> dict:

@@ -15,7 +15,6 @@ from rsd_offline.labeling.costs import Prices
 from rsd_offline.labeling.store import LabelStoreError, read_table
 
 PARSE_FAULTS = ("empty", "truncated", "not_json", "wrong_shape")
-ENTRY_FAULTS = ("invented_id", "duplicate_id", "nan_risk", "risk_out_of_range", "bad_entry")
 RANGE_BIN = 2.5  # m
 
 

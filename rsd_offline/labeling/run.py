@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from rsd_offline.labeling.asking import Asker, AskingConfig, RunCounts, RunStopp
 from rsd_offline.labeling.costs import Prices, Purse
 from rsd_offline.labeling.detection import Detector
 from rsd_offline.labeling.labeler import FrameLabeler, FrameLabels, LabelConfig, config_fields
-from rsd_offline.labeling.store import LabelStoreError, shard_has_failed, shard_teacher, write_shard
+from rsd_offline.labeling.store import FinishedShard, LabelStoreError, delete_shard, finished_shard, write_shard
 from rsd_offline.labeling.teachers.base import AnswerPendingError, Teacher
 from rsd_offline.labeling.throttle import Throttle
 
@@ -48,8 +49,8 @@ class RunProgress:
     frames: int  # of the dataset
     labelled: int = 0  # with those of earlier runs
     pending: int = 0  # frames whose questions wait in batch files
-    failed: int = 0
-    why_failed: Counter = field(default_factory=Counter)  # reason -> frames of this call
+    failed: int = 0  # of these, without all labels or the action's
+    why_failed: Counter = field(default_factory=Counter)  # reason -> frames
     stopped: str | None = None
     counts: RunCounts = field(default_factory=RunCounts)
     cost: float = 0.0
@@ -88,7 +89,10 @@ def claim_folder(out: Path, identity: dict[str, str], about: dict) -> None:
     """Write run.json, or check that the folder's is the same run. Raises OtherRunError, LabelStoreError."""
     path = out / "run.json"
     if path.is_file():
-        there = json.loads(path.read_text())
+        try:
+            there = json.loads(path.read_text())
+        except ValueError as error:
+            raise LabelStoreError(f"{path} is damaged ({error}): choose another folder, or delete it") from error
         changed = _differences(there.get("identity", {}), identity)
         if changed:
             raise OtherRunError(
@@ -102,6 +106,21 @@ def claim_folder(out: Path, identity: dict[str, str], about: dict) -> None:
         os.replace(partial, path)
     except OSError as error:
         raise LabelStoreError(f"labels cannot be written to {out} ({error}): choose another folder") from error
+
+
+@contextmanager
+def only_writer(out: Path) -> Iterator[None]:
+    """Hold a label store for this process; a kill gives it back. Raises OtherRunError where another one holds it."""
+    with (out / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OtherRunError(
+                f"another run is writing to {out}: wait for its end, or choose another folder"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
 
 
 def _differences(there: dict[str, str], here: dict[str, str]) -> list[str]:
@@ -134,15 +153,49 @@ class LabelRun:
         size = self.run_config.shard_frames
         return range(shard * size, min((shard + 1) * size, len(self.source)))
 
-    def is_done(self, shard: int) -> bool:
-        """The shard was written by this very run."""
-        teacher = shard_teacher(self.out, shard_name(shard))
-        if teacher is None or teacher.get("run") != self.identity["run"]:
-            return False
-        return not (self.run_config.asking.retry_refused and shard_has_failed(self.out, shard_name(shard)))
+    def missing_shards(self, shards: Sequence[int] | None = None) -> list[int]:
+        """Those of all shards, or of the given ones, that are to be written; the others count as progress."""
+        missing = []
+        for shard in self.shards() if shards is None else shards:
+            done = self.finished(shard)
+            if done is None:
+                missing.append(shard)
+                continue
+            self.progress.labelled += len(self.shard_indices(shard))
+            self.progress.failed += len(done.failures)
+            self.progress.why_failed.update(done.failures)
+        return missing
+
+    def finished(self, shard: int) -> FinishedShard | None:
+        """The shard as this very run left it; None where it is still to be written, or to be written anew."""
+        found, wanted = finished_shard(self.out, shard_name(shard)), self._frame_ids(shard)
+        if found is None or found.teacher.get("run") != self.identity["run"]:
+            return None
+        if found.frame_ids[: len(wanted)] != wanted:  # the dataset has grown or changed
+            return None
+        if len(found.frame_ids) > len(wanted):  # a limit is set now: writing the shard anew would drop frames
+            return found
+        return None if self.run_config.asking.retry_refused and found.failures else found
+
+    def drop_leftovers(self) -> None:
+        """Delete shards behind the last one where frames have moved to other shards, as the dataset has changed."""
+        names = (path.name.split(".")[0] for path in self.out.glob("part-*.frames.parquet"))
+        beyond = [name for name in names if name not in map(shard_name, self.shards())]
+        if beyond and any(map(self._has_moved, self.shards())):
+            for name in beyond:
+                delete_shard(self.out, name)
+
+    def _has_moved(self, shard: int) -> bool:
+        found, wanted = finished_shard(self.out, shard_name(shard)), self._frame_ids(shard)
+        return found is not None and any(a != b for a, b in zip(found.frame_ids, wanted, strict=False))
+
+    def _frame_ids(self, shard: int) -> tuple[str, ...]:
+        return tuple(self.source.frame_id(index) for index in self.shard_indices(shard))
 
     async def run(self, shards: Sequence[int] | None = None) -> RunProgress:
         """Label all shards, or the given ones, that are not done. What stopped the run is in the result."""
+        if shards is None:
+            self.drop_leftovers()
         cache = AnswerCache(self.out / "answers", self.run_config.writer, self.run_config.shared_cache)
         # Frames are worked on side by side: threads within one picture would only get into each other's way.
         executor = ThreadPoolExecutor(self.run_config.threads, "rsd-label", cv2.setNumThreads, (1,))
@@ -151,7 +204,7 @@ class LabelRun:
         asker = Asker(self.teacher, cache, throttle, purse, self.run_config.asking)
         labeler = FrameLabeler(self.source, asker, self.config, executor, self._detector)
         try:
-            await self._all(self.shards() if shards is None else shards, labeler, asker)
+            await self._all(self.missing_shards(shards), labeler, asker)
         finally:
             await self.teacher.close()
             cache.close()
@@ -163,9 +216,6 @@ class LabelRun:
         window = asyncio.Semaphore(self._frames_in_flight())
         open_shards: set[asyncio.Task] = set()
         for shard in shards:
-            if self.is_done(shard):
-                self.progress.labelled += len(self.shard_indices(shard))
-                continue
             tasks = []
             for index in self.shard_indices(shard):
                 await window.acquire()
@@ -191,7 +241,7 @@ class LabelRun:
         try:
             labels = await labeler.label(index)
             self.progress.labelled += 1
-            if labels.audit.status == "failed":
+            if labels.audit.failure:
                 self.progress.failed += 1
                 self.progress.why_failed[labels.audit.failure] += 1
             return labels

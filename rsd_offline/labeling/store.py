@@ -61,11 +61,9 @@ FRAME_SCHEMA = pa.schema(
 AUDIT_SCHEMA = pa.schema(
     [
         ("frame_id", pa.string()),
-        (
-            "status",
-            pa.string(),
-        ),  # ok, gated = samples disagree too much, failed = nothing usable; then no object is valid
-        ("failure", pa.string()),  # why it failed
+        # ok, gated = samples disagree too much, failed = nothing usable; in the last two no object is valid
+        ("status", pa.string()),
+        ("failure", pa.string()),  # why it failed, or why a frame that is ok or gated has no action
         ("town", pa.string()),
         ("weather", pa.string()),
         ("time_of_day", pa.string()),
@@ -100,6 +98,10 @@ SCHEMAS = {"objects": OBJECT_SCHEMA, "audit": AUDIT_SCHEMA, "maps": MAPS_SCHEMA,
 
 class LabelStoreError(ValueError):
     """A label store cannot be read or written."""
+
+
+class DamagedShardError(LabelStoreError):
+    """A file of a shard is cut off or no Parquet."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ def write_shard(
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"rsd.schema_version": str(SCHEMA_VERSION), **{f"rsd.teacher.{k}": v for k, v in teacher.items()}}
     given = {"objects": objects, "audit": audit, "maps": maps, "frames": frames}
+    (folder / f"{name}.frames.parquet").unlink(missing_ok=True)  # a kill must not leave old frames beside new objects
     for kind, schema in SCHEMAS.items():
         rows = [vars(row) for row in given[kind]]
         if not rows and kind in ("audit", "maps"):
@@ -212,21 +215,18 @@ def write_shard(
 
 
 def read_table(folder: Path, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """All shards of one kind (a name of SCHEMAS) of a store as one table, with all columns or the given ones.
+    """All finished shards of one kind (a name of SCHEMAS) as one table, with all columns or the given ones.
 
-    Raises LabelStoreError when there is none or a shard has another schema version.
+    Raises LabelStoreError when there is none, or a shard is damaged or has another schema version.
     """
-    paths = sorted(folder.rglob(f"*.{kind}.parquet"))
+    paths = sorted(p for p in folder.rglob(f"*.{kind}.parquet") if _is_finished(p, kind))
     if not paths:
-        raise LabelStoreError(f"{folder} holds no *.{kind}.parquet: is it a label store written by `rsd label`?")
-    tables = []
-    for path in paths:
-        table = pq.read_table(path, columns=None if columns is None else list(columns))
-        version = (table.schema.metadata or {}).get(b"rsd.schema_version", b"?").decode()
-        if version != str(SCHEMA_VERSION):
-            raise LabelStoreError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}: label again")
-        tables.append(table.replace_schema_metadata(None))
-    return pa.concat_tables(tables)
+        raise LabelStoreError(f"{folder} holds no finished *.{kind}.parquet: is it a store written by `rsd label`?")
+    return pa.concat_tables([_read(path, columns).replace_schema_metadata(None) for path in paths])
+
+
+def _is_finished(path: Path, kind: str) -> bool:
+    return path.with_name(path.name.removesuffix(f".{kind}.parquet") + ".frames.parquet").is_file()
 
 
 def read_risks(folder: Path) -> dict[str, dict[int, tuple[float, float]]]:
@@ -246,17 +246,45 @@ def read_judged(folder: Path) -> dict[str, str]:
     return dict(zip(table.column("frame_id").to_pylist(), table.column("judged").to_pylist(), strict=True))
 
 
-def shard_teacher(folder: Path, name: str) -> dict[str, str] | None:
-    """Who judged a finished shard, as given to `write_shard`; None where the shard is not finished."""
+@dataclass(frozen=True)
+class FinishedShard:
+    """A shard that was written to its end."""
+
+    teacher: dict[str, str]  # as given to `write_shard`
+    frame_ids: tuple[str, ...]
+    failures: tuple[str, ...]  # reasons of the frames that lack all labels or the action's
+
+
+def finished_shard(folder: Path, name: str) -> FinishedShard | None:
+    """A finished shard; None where there is none, or a damaged one. Raises LabelStoreError for another schema."""
     path = folder / f"{name}.frames.parquet"
     if not path.is_file():
         return None
-    metadata = pq.read_schema(path).metadata or {}
+    try:
+        frames = _read(path, ["frame_id"])
+        audit = folder / f"{name}.audit.parquet"
+        failures = _read(audit, ["failure"]).column("failure").to_pylist() if audit.is_file() else []
+    except DamagedShardError:
+        return None
     start = "rsd.teacher."
-    return {k.decode().removeprefix(start): v.decode() for k, v in metadata.items() if k.decode().startswith(start)}
+    metadata = {k.decode(): v.decode() for k, v in (frames.schema.metadata or {}).items()}
+    teacher = {k.removeprefix(start): v for k, v in metadata.items() if k.startswith(start)}
+    return FinishedShard(teacher, tuple(frames.column("frame_id").to_pylist()), tuple(filter(None, failures)))
 
 
-def shard_has_failed(folder: Path, name: str) -> bool:
-    """A finished shard holds frames that could not be labelled."""
-    path = folder / f"{name}.audit.parquet"
-    return path.is_file() and "failed" in pq.read_table(path, columns=["status"]).column("status").to_pylist()
+def delete_shard(folder: Path, name: str) -> None:
+    """Delete a shard; a kill on the way leaves one that does not count."""
+    for kind in reversed(SCHEMAS):  # `frames` first
+        (folder / f"{name}.{kind}.parquet").unlink(missing_ok=True)
+
+
+def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    """A shard's file of this schema version. Raises LabelStoreError for another one, DamagedShardError."""
+    try:
+        table = pq.read_table(path, columns=None if columns is None else list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedShardError(f"{path} is damaged ({error}): run `rsd label` again, which writes it anew") from error
+    version = (table.schema.metadata or {}).get(b"rsd.schema_version", b"?").decode()
+    if version != str(SCHEMA_VERSION):
+        raise LabelStoreError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}: label anew")
+    return table

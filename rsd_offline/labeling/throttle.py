@@ -22,7 +22,8 @@ class Throttle:
         self.most, self._limit, self._threshold = most, float(most), float(most)
         self._first, self._longest = first_pause, longest_pause
         self.in_flight, self.failures_in_a_row = 0, 0
-        self._resume_at, self._last_cut, self._last_success = 0.0, 0.0, time.monotonic()
+        self._resume_at, self._last_cut = 0.0, 0.0
+        self._silent_since: float | None = None  # when the first request began that failed since the last answer
         self._changed = asyncio.Condition()
 
     @property
@@ -32,8 +33,8 @@ class Throttle:
 
     @property
     def silent_for(self) -> float:
-        """s since the server last answered (or since the start)."""
-        return time.monotonic() - self._last_success
+        """s for which the server has been asked and has not answered."""
+        return 0.0 if self._silent_since is None else time.monotonic() - self._silent_since
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[float]:
@@ -52,7 +53,7 @@ class Throttle:
 
     def succeeded(self) -> None:
         """The server answered."""
-        self.failures_in_a_row, self._last_success = 0, time.monotonic()
+        self.failures_in_a_row, self._silent_since = 0, None
         step = 1.0 if self._limit < self._threshold else ROUND_GAIN / self._limit
         self._limit = min(float(self.most), self._limit + step)
 
@@ -62,6 +63,8 @@ class Throttle:
         `began`: when the failed request began. Failures of requests sent before the last cut do not cut again.
         """
         now = time.monotonic()
+        if self._silent_since is None:
+            self._silent_since = began
         if began >= self._last_cut:
             if self.failures_in_a_row == 0:
                 self._threshold = self._limit / 2.0

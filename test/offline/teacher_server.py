@@ -17,7 +17,7 @@ class Reply:
     """One response. `text` is the model's answer; with `raw` the body is that instead; `drop` closes the connection.
 
     To a request for n answers, the server gives `text` n times, with more and more blanks behind it; `choices` are its
-    answers instead, whatever n is.
+    answers instead, whatever n is. It comes after `delay` s, and once `wait_for` requests were there at once.
     """
 
     text: str = ""
@@ -25,6 +25,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     delay: float = 0.0
+    wait_for: int = 0
     drop: bool = False
     finish_reason: str = "stop"
     choices: list[str] | None = None
@@ -122,6 +123,8 @@ class TeacherServer:
             # A run that asks without end is itself the fault that a test looks for.
             reply = self.script(number, body) if number < self._most_requests else Reply(status=401)
             await asyncio.sleep(reply.delay)
+            while self.most_at_once < reply.wait_for:
+                await asyncio.sleep(0.005)
         finally:
             self._now -= 1
         if reply.drop:

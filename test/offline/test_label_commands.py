@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 
 import numpy as np
@@ -34,12 +33,16 @@ def world(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("choices", "per_frame"), [(1, 4), (8, 2)])
 def test_a_run_that_is_killed_loses_nothing_and_asks_nothing_twice(tmp_path, world, choices, per_frame):
-    out = tmp_path / "out"
-    with TeacherServer(lambda n, b: Reply(good_answer(b), delay=0.05)) as server:
-        command = [
-            sys.executable,
-            "-m",
-            "rsd_offline.cli",
+    out, processes = tmp_path / "out", []
+
+    def kill_at_last(number, body):
+        if number + 1 == 15 * per_frame:
+            processes[0].send_signal(signal.SIGKILL)
+            processes[0].wait()
+        return Reply(good_answer(body))
+
+    with TeacherServer(kill_at_last) as server:
+        call = [
             "label",
             world,
             out,
@@ -47,24 +50,41 @@ def test_a_run_that_is_killed_loses_nothing_and_asks_nothing_twice(tmp_path, wor
             "m",
             "--base-url",
             server.url,
+            "--shard-frames",
+            8,
+            "--choices",
+            choices,
         ]
-        command += ["--concurrency", "4", "--shard-frames", "8", "--choices", choices]
-        process = subprocess.Popen(
-            [str(c) for c in command], stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.getcwd()}
-        )
-        deadline = time.monotonic() + 100.0
-        while len(server.bodies) < 15 * per_frame and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        killed_at = len(server.bodies)
-        assert 15 * per_frame <= killed_at < 40 * per_frame
-        rsd("label", world, out, "--model", "m", "--base-url", server.url, "--shard-frames", 8, "--choices", choices)
+        command = [sys.executable, "-m", "rsd_offline.cli", *map(str, call), "--concurrency", "4"]
+        environment = os.environ | {"PYTHONPATH": os.getcwd()}
+        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment))
+        assert processes[0].wait() == -signal.SIGKILL
+        assert 15 * per_frame <= len(server.bodies) <= 15 * per_frame + 3
+        rsd(*call)
         asked = Counter(json.dumps([b["messages"], b["seed"]]) for b in server.bodies)
     assert len(asked) == 40 * per_frame
     assert sum(asked.values()) - len(asked) <= 4  # what was on the way when it was killed
     assert len(read_risks(out)) == 40
     assert sorted(read_table(out, "frames").column("frame_id").to_pylist()) == [f"drive/{i:05d}" for i in range(40)]
+
+
+def test_a_run_that_is_interrupted_says_how_it_goes_on(tmp_path, world):
+    processes = []
+
+    def interrupt(number, body):
+        if number == 10:
+            processes[0].send_signal(signal.SIGINT)
+        return Reply(good_answer(body), delay=10_000.0 if number >= 10 else 0.0)
+
+    with TeacherServer(interrupt) as server:
+        call = ["label", world, tmp_path / "out", "--model", "m", "--base-url", server.url]
+        command = [sys.executable, "-m", "rsd_offline.cli", *map(str, call), "--concurrency", "4"]
+        environment = os.environ | {"PYTHONPATH": os.getcwd()}
+        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True))
+        said = processes[0].communicate()[1]
+    assert processes[0].returncode == 3
+    assert "what was answered is kept" in said
+    assert "Traceback" not in said
 
 
 def test_a_dry_run_estimates_and_asks_nothing(tmp_path, world):
@@ -112,6 +132,8 @@ def test_batch_files_go_out_and_their_results_come_back(tmp_path, world):
     (out / "batch" / "results" / "second.jsonl").write_text(json.dumps(results[0]))
     assert "3/3 frames labelled (0 failed)" in rsd(*call)
     assert len(read_risks(out)) == 3
+    rsd("label", world, tmp_path / "dry", "--teacher", "batch", "--model", "m", "--dry-run")
+    assert not (tmp_path / "dry").exists()
     assert "are paid for where they are handed in" in rsd(*call, "--price-in", 1, "--budget", 1, code=2)
 
 
@@ -135,6 +157,12 @@ def test_mistakes_on_the_command_line_name_the_remedy(tmp_path, world):
     )
     assert "choose among server, local" in rsd("label", world, tmp_path / "b", "--teacher", "oracle", code=2)
     assert "give --price-in" in rsd("label", world, tmp_path / "c", "--teacher", "random", "--budget", 1, code=2)
+    (world / "labels").rename(world / "elsewhere")
+    assert "for other datasets take geometric" in rsd("label", world, tmp_path / "e", "--teacher", "privileged", code=2)
+    assert not (tmp_path / "c").exists()
+    assert "choose among max_completion_tokens, max_tokens" in rsd(
+        "label", world, tmp_path / "a", "--model", "m", "--base-url", "http://x", "--token-limit", "most", code=2
+    )
     assert "holds none of" in rsd("label", tmp_path / "world" / "drive", tmp_path / "d", "--teacher", "random", code=2)
 
 

@@ -1,8 +1,6 @@
 """Checks of single answers, agreement between answers, grounding, lifting, controls."""
 
 import asyncio
-import contextlib
-import json
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from small_frames import BOXES, CLASSES, RIG, SmallFrames, images, write_world
 
 from rsd_model.contracts import CameraRig
 from rsd_model.geometry import project_to_image
-from rsd_offline.labeling.answers import UnusableAnswer, parse_action, parse_json, parse_risk
 from rsd_offline.labeling.consistency import diff_risk, kendall_tau, label_weight, mean_diff_risk
 from rsd_offline.labeling.detection import Detection, ground_detections, suppress_doubles
 from rsd_offline.labeling.grounding import GroundingConfig, ground_annotations, visible_boxes
@@ -63,56 +60,6 @@ def test_weight_falls_with_spread_missing_samples_and_disagreement():
     assert label_weight(0.1, 3, 3, 0.0, 0.35) == pytest.approx(0.6)
     assert label_weight(0.0, 1, 3, None, 0.35) == pytest.approx(1 / 3)
     assert label_weight(0.0, 3, 3, 0.4, 0.35) == 0.0
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"objects": [{"id": 1, "rank": 1, "risk": 0.5, "crosses_ego_path": true, "cause": "x"}]}',
-        'Here it is:\n```json\n{"objects": [{"id": "1", "rank": 1, "risk": 0.5, "crosses_ego_path": true}]}\n```',
-        '<think>{"objects": []} no</think>{"objects": [{"id": 1.0, "risk": 0.5, "crosses_ego_path": true}]} Done.',
-    ],
-)
-def test_json_is_found_among_fences_thoughts_and_words(text):
-    found = parse_risk(text, [1])
-    assert found.judgements[1].risk == 0.5
-    assert found.judgements[1].crosses_ego_path
-    assert found.omitted == ()
-
-
-@settings(max_examples=60)
-@given(st.text(max_size=60), st.booleans())
-def test_no_text_breaks_the_parser(text, truncated):
-    with contextlib.suppress(UnusableAnswer):
-        parse_risk(text, [1, 2], truncated)
-
-
-def test_deeply_nested_answers_are_refused_not_crashed_on():
-    with pytest.raises(UnusableAnswer):
-        parse_json('{"a":' * 100_000 + "1" + "}" * 100_000)
-
-
-def test_duplicates_keep_the_first_and_are_counted():
-    text = json.dumps({"objects": [{"id": 1, "risk": 0.2}, {"id": 1, "risk": 0.9}]})
-    found = parse_risk(text, [1])
-    assert found.judgements[1].risk == 0.2
-    assert found.faults == {"duplicate_id": 1}
-
-
-def test_actions_outside_the_sets_are_refused():
-    good = {
-        "current_action": "a",
-        "future_action": "b",
-        "reason": "c",
-        "control": "Stop",
-        "turn": "none",
-        "lane": "none",
-    }
-    assert parse_action(json.dumps(good))["control"] == "stop"
-    with pytest.raises(UnusableAnswer):
-        parse_action(json.dumps(good | {"turn": "drift"}))
-    with pytest.raises(UnusableAnswer):
-        parse_action(json.dumps(good | {"reason": " "}))
 
 
 def test_every_family_has_both_prompts_and_a_missing_one_is_named(tmp_path):

@@ -38,7 +38,6 @@ class BatchFiles:
     def __init__(self, folder: Path, config: ServerConfig) -> None:
         self.folder, self.config, self.choices = folder, config, config.most_choices
         self.identity = server_identity(config)
-        folder.mkdir(parents=True, exist_ok=True)
         for path in self._files():
             _drop_torn_line(path)
         self._answers: dict[str, tuple[Path, int]] = {}  # name -> file and place in it
@@ -90,6 +89,7 @@ class BatchFiles:
         if self._file is None or full:
             if self._file is not None:
                 self._file.close()
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._file = (self.folder / f"requests-{len(self._files()):05d}.jsonl").open("wb")
             self._requests = 0
         self._file.write(line)

@@ -26,6 +26,7 @@ class TeacherOptions:
     recorded: Path  # labels of the embedded world's own teacher
     dial: tuple[float, float, float]  # omissions, misranking, inventions
     choices: int  # samples that one request to a server may ask for
+    token_limit: str = "max_completion_tokens"  # the server's name for the limit of an answer's tokens
 
 
 def make_teacher(options: TeacherOptions) -> Teacher:
@@ -47,7 +48,7 @@ def make_teacher(options: TeacherOptions) -> Teacher:
         _check_address(options.base_url or os.environ.get("OPENAI_BASE_URL"))
     config = ServerConfig(
         options.model, options.base_url, options.temperature, options.structure, options.timeout,
-        choices=options.choices,
+        token_limit_name=options.token_limit, choices=options.choices,
     )  # fmt: skip
     if options.kind == "server":
         return OpenAIServer(config)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rsd_model.contracts import PLAN_STEP_SECONDS
 from rsd_offline.labeling.answer_cache import Answer
 from rsd_offline.labeling.grounding import GroundedObject
 from rsd_offline.labeling.questions import Question
@@ -48,6 +49,11 @@ class ControlTeacher:
             raise ValueError(f"control teacher {kind!r} is unknown; choose among {', '.join(CONTROLS)}")
         if kind == "privileged" and recorded is None:
             raise ValueError("the privileged teacher needs a dataset of the embedded world with its labels folder")
+        if recorded is not None and not recorded.is_dir():
+            raise ValueError(
+                f"there is no {recorded}: the privileged teacher repeats what the embedded world recorded beside its "
+                "drives; for other datasets take geometric as a control"
+            )
         self._kind, self._dial, self._seed = kind, dial or Dial(), seed
         self._recorded = _read_recorded(recorded) if kind == "privileged" and recorded is not None else {}
         # One draw of `random` is its label: the mean of several, gated by disagreement, would be no coin any more.
@@ -59,6 +65,9 @@ class ControlTeacher:
     async def ask(self, question: Question) -> Answer:
         """Answer at once."""
         if question.task == "action":
+            frame = question.scene.frame
+            if frame.ego_speed is None and frame.future is None:
+                return Answer("", refusal="unknown_motion")
             return Answer(json.dumps(_action(question)))
         rng = np.random.default_rng([self._seed, *question.key(self.identity.fingerprint)[:8]])
         asked = [o for o in question.scene.objects if o.number in question.numbers]
@@ -119,7 +128,9 @@ def _entry(number: int, rank: int, judged: Judged) -> dict:
 def _action(question: Question) -> dict:
     """What the recorded drive does, in VLM-AD's words; from the future where there is one, else from the speed."""
     frame = question.scene.frame
-    speed = frame.ego_speed or 0.0
+    speed = frame.ego_speed
+    if speed is None:
+        speed = float(np.linalg.norm(frame.future[0]) / PLAN_STEP_SECONDS) if frame.future is not None else 0.0
     ahead = float(frame.future[-1, 0]) if frame.future is not None else 3.0 * speed
     aside = float(frame.future[-1, 1]) if frame.future is not None else 0.0
     control = "reverse" if ahead < -1.0 else "stop" if ahead < 1.0 else "move slowly" if ahead < 9.0 else "go straight"
