@@ -267,14 +267,14 @@ def _print_estimate(run: LabelRun) -> None:
 def _print_end(progress: RunProgress, teacher: Teacher) -> None:
     counts = progress.counts
     typer.echo(
-        f"{progress.labelled}/{progress.frames} frames labelled ({progress.failed} failed), {counts.answers} answers "
-        f"to {counts.requests} requests, {counts.cached} known, {counts.prompt_tokens:,} + "
+        f"{progress.labelled}/{progress.frames} frames labelled ({progress.failed} incomplete), {counts.answers} answers"
+        f" to {counts.requests} requests, {counts.cached} known, {counts.prompt_tokens:,} + "
         f"{counts.completion_tokens:,} tokens, {progress.cost:.4f} US$"
     )
     if progress.failed:
         (reason, most), *_ = progress.why_failed.most_common(1)
         typer.secho(
-            f"{progress.failed} frames lack labels; why, most often ({most}): {reason}. --retry-failed asks anew",
+            f"incomplete frames lack risks or actions; why, most often ({most}): {reason}. --retry-failed asks anew",
             fg="yellow", err=True,
         )  # fmt: skip
     if counts.why_singly:

@@ -34,8 +34,8 @@ def show(
         content = read_store(store)
         source = _open(content.about, dataset)
         frame = frame or _riskiest(content.objects)
-        _write(out, _Pictures(store, source).draw([frame], tile_width=640)[frame])
-    except (FrameSourceError, LabelStoreError, UnknownFrameError, OSError) as error:
+        _write(out, _Pictures(store, source, [frame]).draw(frame, tile_width=640))
+    except (FrameSourceError, LabelStoreError, UnknownFrameError, ImportError, OSError) as error:
         typer.secho(f"rsd labels show: {error}", fg="red", err=True)
         raise typer.Exit(2) from None
     typer.echo(f"{frame} -> {out}")
@@ -59,19 +59,22 @@ def report(
 
     try:
         content = read_store(store)
-        others = {path.name: read_store(path) for path in against or []}
+        against = against or []
+        names = [path.resolve().name for path in against]
+        others = {n if names.count(n) == 1 else str(p): read_store(p) for n, p in zip(names, against, strict=True)}
         found = figures(content, others)
         shown = {}
         if pictures:
             most, least = certain_frames(content, pictures)
-            drawn = _Pictures(store, _open(content.about, dataset)).jpegs([*most, *least])
+            chosen = [*most, *least]
+            drawn = _Pictures(store, _open(content.about, dataset), chosen).jpegs(chosen) if chosen else {}
             rated = dict(zip(content.audit["frame_id"], content.audit["diff_risk"], strict=True))
             groups = {"Frames that its samples disagree on most": least, "Frames that they agree on most": most}
             shown = {
                 heading: [(f, f"Diff_Risk {rated[f]:.3f}", drawn[f]) for f in ids if f in drawn]
                 for heading, ids in groups.items()
             }
-    except (FrameSourceError, LabelStoreError) as error:
+    except (FrameSourceError, LabelStoreError, ImportError) as error:
         typer.secho(f"rsd labels report: {error}", fg="red", err=True)
         raise typer.Exit(2) from None
     try:
@@ -129,29 +132,26 @@ class UnknownFrameError(ValueError):
 class _Pictures:
     """Draws frames of a store."""
 
-    def __init__(self, store: Path, source: FrameSource) -> None:
-        self._store, self._source = store, source
+    def __init__(self, store: Path, source: FrameSource, frame_ids: Sequence[str]) -> None:
+        self._source, wanted = source, set(frame_ids)
+        self._rows = {kind: _rows(store, kind, frame_ids) for kind in ("frames", "audit", "maps", "objects")}
+        numbers = range(len(source))
+        self._index = {source.frame_id(number): number for number in numbers if source.frame_id(number) in wanted}
 
-    def draw(self, frame_ids: Sequence[str], tile_width: int) -> dict[str, np.ndarray]:
-        """RGB pictures by frame id. Raises UnknownFrameError, and FrameSourceError for a frame without images."""
+    def draw(self, name: str, tile_width: int) -> np.ndarray:
+        """RGB picture of a frame. Raises UnknownFrameError, and FrameSourceError for a frame without images."""
         from rsd_offline.labeling.drawing import draw_labels
 
-        rows = {kind: self._rows(kind, frame_ids) for kind in ("frames", "audit", "maps", "objects")}
-        wanted, index = set(frame_ids), {}
-        for i in range(len(self._source)):
-            if self._source.frame_id(i) in wanted:
-                index[self._source.frame_id(i)] = i
-        drawn = {}
-        for name in frame_ids:
-            if name not in rows["frames"] or name not in index:
-                example = next(iter(index), None) or self._source.frame_id(0)
-                raise UnknownFrameError(
-                    f"frame {name} is not in the labels, or not in the dataset, whose frames are named like {example}"
-                )
-            label, audit, risk_map = (rows[k].get(name, [None])[0] for k in ("frames", "audit", "maps"))
-            frame = self._source.frame(index[name])
-            drawn[name] = draw_labels(frame, rows["objects"].get(name, []), label, audit, risk_map, tile_width)
-        return drawn
+        if name not in self._rows["frames"]:
+            raise UnknownFrameError(f"frame {name} is not in the labels")
+        if name not in self._index:
+            raise UnknownFrameError(
+                f"frame {name} is not in the dataset, whose frames are named like {self._source.frame_id(0)}: "
+                "give the dataset that was labelled by --dataset"
+            )
+        frame = self._source.frame(self._index[name])
+        label, audit, risk_map = (self._rows[k].get(name, [None])[0] for k in ("frames", "audit", "maps"))
+        return draw_labels(frame, self._rows["objects"].get(name, []), label, audit, risk_map, tile_width)
 
     def jpegs(self, frame_ids: Sequence[str]) -> dict[str, bytes]:
         """Small JPEG pictures; frames whose images cannot be read are left out."""
@@ -161,22 +161,24 @@ class _Pictures:
         found = {}
         for name in frame_ids:
             try:
-                found[name] = encode(self.draw([name], tile_width=360)[name], 75)
+                found[name] = encode(self.draw(name, tile_width=360), 75)
             except (FrameSourceError, UnknownFrameError) as error:
                 typer.secho(f"no picture of {name}: {error}", fg="yellow", err=True)
         return found
 
-    def _rows(self, kind: str, frame_ids: Sequence[str]) -> dict[str, list[dict]]:
-        import pyarrow as pa
-        import pyarrow.compute as pc
 
-        from rsd_offline.labeling.store import read_table
+def _rows(store: Path, kind: str, frame_ids: Sequence[str]) -> dict[str, list[dict]]:
+    """The rows of some frames by their ids."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-        table = read_table(self._store, kind)
-        found: dict[str, list[dict]] = {}
-        for row in table.filter(pc.is_in(table.column("frame_id"), pa.array(list(frame_ids)))).to_pylist():
-            found.setdefault(row["frame_id"], []).append(row)
-        return found
+    from rsd_offline.labeling.store import read_table
+
+    table = read_table(store, kind)
+    found: dict[str, list[dict]] = {}
+    for row in table.filter(pc.is_in(table.column("frame_id"), pa.array(list(frame_ids), pa.string()))).to_pylist():
+        found.setdefault(row["frame_id"], []).append(row)
+    return found
 
 
 def _open(about: dict, dataset: Path | None) -> FrameSource:

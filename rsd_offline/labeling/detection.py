@@ -12,6 +12,7 @@ import numpy as np
 from rsd_offline.datasets.frames import KeyFrame
 from rsd_offline.labeling.grounding import GroundedObject, GroundingConfig
 from rsd_offline.labeling.lift import lift_image_boxes
+from rsd_offline.labeling.pretrained import loading
 
 # What the detector is told to look for -> class name of ours.
 VOCABULARY = {
@@ -45,8 +46,8 @@ class Detector(Protocol):
 class ZeroShotDetector:
     """Grounding DINO, OWLv2 and other zero-shot detectors of `transformers` (extra `vlm`).
 
-    `model`: a local folder or a name on the hub. Raises ImportError without transformers, OSError where the weights
-    cannot be had.
+    `model`: a local folder or a name on the hub. Raises ImportError without transformers, UnloadableModelError where
+    the weights cannot be had.
     """
 
     def __init__(self, model: str | Path = DEFAULT_DETECTOR, threshold: float = 0.3, device: str = "cpu") -> None:
@@ -55,8 +56,9 @@ class ZeroShotDetector:
         except ImportError as error:
             raise ImportError("a detector needs the package transformers: pip install '.[vlm]'") from error
         self.name, self._threshold, self._device = str(model), threshold, device
-        self._processor = AutoProcessor.from_pretrained(str(model))
-        self._model = AutoModelForZeroShotObjectDetection.from_pretrained(str(model)).eval().to(device)
+        with loading("detector", str(model)):
+            self._processor = AutoProcessor.from_pretrained(str(model))
+            self._model = AutoModelForZeroShotObjectDetection.from_pretrained(str(model)).eval().to(device)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """Objects above the threshold, in pixels of the image."""

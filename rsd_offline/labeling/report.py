@@ -16,6 +16,9 @@ from rsd_offline.labeling.store import LabelStoreError, read_table
 
 PARSE_FAULTS = ("empty", "truncated", "not_json", "wrong_shape")
 RANGE_BIN = 2.5  # m
+# Of 100,000 frames, raw answers and image boxes would fill the memory.
+FRAME_COLUMNS = ("frame_id", "kendall_tau")
+OBJECT_COLUMNS = ("frame_id", "object_id", "class_name", "box", "risk", "valid", "spread", "weight")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ def read_store(folder: Path) -> StoreColumns:
         about = json.loads((folder / "run.json").read_text())
     except (OSError, ValueError) as error:
         raise LabelStoreError(f"{folder} has no readable run.json ({error}): was it written by `rsd label`?") from error
-    frames, audit, objects = (read_table(folder, kind).to_pydict() for kind in ("frames", "audit", "objects"))
+    columns = (("frames", FRAME_COLUMNS), ("audit", None), ("objects", OBJECT_COLUMNS))
+    frames, audit, objects = (read_table(folder, kind, wanted).to_pydict() for kind, wanted in columns)
     rows = {frame_id: row for row, frame_id in enumerate(audit["frame_id"])}
     risk = np.array(
         [np.nan if r is None or not v else r for r, v in zip(objects["risk"], objects["valid"], strict=True)]

@@ -130,7 +130,7 @@ def test_batch_files_go_out_and_their_results_come_back(tmp_path, world):
         "body": json.loads(completion(Reply(good_answer(again["body"])), again["body"])),
     }
     (out / "batch" / "results" / "second.jsonl").write_text(json.dumps(results[0]))
-    assert "3/3 frames labelled (0 failed)" in rsd(*call)
+    assert "3/3 frames labelled (0 incomplete)" in rsd(*call)
     assert len(read_risks(out)) == 3
     rsd("label", world, tmp_path / "dry", "--teacher", "batch", "--model", "m", "--dry-run")
     assert not (tmp_path / "dry").exists()
@@ -140,7 +140,7 @@ def test_batch_files_go_out_and_their_results_come_back(tmp_path, world):
 def test_why_frames_have_no_label_is_said_at_the_end(tmp_path, world):
     (world / "drive" / "images.bin").write_bytes(b"cut off")
     said = rsd("label", world, tmp_path / "out", "--teacher", "batch", "--model", "m", "--limit", 2)
-    assert "2/2 frames labelled (2 failed)" in said
+    assert "2/2 frames labelled (2 incomplete)" in said
     assert "why, most often (" in said
     assert "unreadable: " in said
 

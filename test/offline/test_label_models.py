@@ -32,10 +32,7 @@ def _tokenizer(extra, **special):
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
-    """A folder as `save_pretrained` writes it: LLaVA with one thin layer and random weights.
-
-    Qwen's processor cannot be built here: it wants torchvision, which does not load beside the CPU build of torch.
-    """
+    """A folder as `save_pretrained` writes it: LLaVA with two thin layers, random weights and its own processor."""
     from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 
     tokenizer = _tokenizer(["<pad>", "<image>", "</s>"], pad_token="<pad>", eos_token="</s>")
@@ -56,7 +53,50 @@ def model_folder(tmp_path_factory):
     return folder
 
 
-def test_a_local_model_loads_and_answers_within_its_limit(model_folder):
+class QwenProcessor:
+    """Qwen2.5-VL's processor with its own image part; as a whole it wants torchvision, for videos."""
+
+    def __init__(self):
+        marks = ["<|image_pad|>", "<|vision_start|>", "<|vision_end|>"]
+        self._tokenizer = _tokenizer(["<pad>", *marks, "</s>"], pad_token="<pad>", eos_token="</s>")
+        self._tokenizer.add_special_tokens({"additional_special_tokens": marks})
+        self._pictures = transformers.Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=112 * 112)
+        self.image_token, self.vision_start, self.vision_end = self._tokenizer.convert_tokens_to_ids(marks)
+        self.batch_decode, self.words = self._tokenizer.batch_decode, len(self._tokenizer)
+
+    def apply_chat_template(self, messages, **_):
+        marked = CHAT.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>")
+        return self._tokenizer.apply_chat_template(messages, chat_template=marked, tokenize=False)
+
+    def __call__(self, text, images, return_tensors):
+        pictures = self._pictures(images=images, return_tensors=return_tensors)
+        patches = int(pictures["image_grid_thw"][0].prod()) // self._pictures.merge_size**2
+        tokens = self._tokenizer([text[0].replace("<|image_pad|>", "<|image_pad|>" * patches)], return_tensors="pt")
+        tokens["mm_token_type_ids"] = (tokens["input_ids"] == self.image_token).int()
+        tokens.pop("token_type_ids", None)
+        return transformers.BatchFeature({**tokens, **pictures})
+
+
+@pytest.fixture
+def qwen_folder(tmp_path, monkeypatch):
+    """Qwen2.5-VL's real model class of a tiny configuration with random weights, as `save_pretrained` writes it."""
+    processor = QwenProcessor()
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    words = {"vocab_size": processor.words, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    turns = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    config = transformers.Qwen2_5_VLConfig(
+        text_config=sizes | words | {"num_key_value_heads": 1, "rope_parameters": turns},
+        vision_config=vision | {"fullatt_block_indexes": [0]}, image_token_id=processor.image_token,
+        vision_start_token_id=processor.vision_start, vision_end_token_id=processor.vision_end,
+    )  # fmt: skip
+    transformers.Qwen2_5_VLForConditionalGeneration(config).save_pretrained(tmp_path)
+    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", lambda _folder: processor)
+    return tmp_path
+
+
+@pytest.mark.parametrize("model", ["model_folder", "qwen_folder"])
+def test_a_local_model_loads_and_answers_within_its_limit(model, request):
     from rsd_offline.labeling.teachers.local_vlm import LocalConfig, LocalVLM
 
     frame = SmallFrames(1).frame(0)
@@ -64,7 +104,7 @@ def test_a_local_model_loads_and_answers_within_its_limit(model_folder):
     prompts = {"risk": load_prompt("qwen2_5_vl", "risk")}
     pictures, measured, dark = make_pictures(frame, objects, prompts, PictureConfig(), red_line=False)
     question = risk_question(Scene(frame, tuple(objects), pictures, measured, dark), prompts["risk"], 0)
-    teacher = LocalVLM(LocalConfig(str(model_folder), device="cpu", max_tokens=5))
+    teacher = LocalVLM(LocalConfig(str(request.getfixturevalue(model)), device="cpu", max_tokens=5))
 
     async def ask_twice():
         return await teacher.ask(question), await teacher.ask(question)
@@ -74,6 +114,15 @@ def test_a_local_model_loads_and_answers_within_its_limit(model_folder):
     assert first.prompt_tokens > 100
     assert 1 <= first.completion_tokens <= 5
     assert first == second  # the sample's seed decides
+
+
+def test_a_model_that_cannot_be_loaded_is_named_with_the_remedy(tmp_path):
+    from rsd_offline.labeling.detection import ZeroShotDetector
+    from rsd_offline.labeling.teachers.local_vlm import LocalConfig, LocalVLM
+
+    for load in (lambda: LocalVLM(LocalConfig(str(tmp_path))), lambda: ZeroShotDetector(tmp_path)):
+        with pytest.raises(ValueError, match=f"{tmp_path} cannot be loaded: give a folder"):
+            load()
 
 
 def test_a_zero_shot_detector_loads_and_gives_boxes_in_pixels(tmp_path):

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from rsd_offline.labeling.answer_cache import Answer
+from rsd_offline.labeling.pretrained import loading
 from rsd_offline.labeling.questions import Question
 from rsd_offline.labeling.teachers.base import TeacherIdentity, TeacherRefusedError
 
@@ -40,13 +41,15 @@ class LocalVLM:
         device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self.config, self._torch = config, torch
         try:
-            self._processor = AutoProcessor.from_pretrained(config.model)
+            with loading("local model", config.model):
+                self._processor = AutoProcessor.from_pretrained(config.model)
         except (ImportError, AttributeError) as error:  # transformers fails so where a processor's package is missing
             raise ImportError(
                 f"the processor of {config.model} cannot be built ({error}); Qwen's needs the torchvision of this torch"
             ) from error
         dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-        self._model = AutoModelForImageTextToText.from_pretrained(config.model, dtype=dtype).eval().to(device)
+        with loading("local model", config.model):
+            self._model = AutoModelForImageTextToText.from_pretrained(config.model, dtype=dtype).eval().to(device)
         self.identity = TeacherIdentity(
             config.model, {"temperature": config.temperature, "max_tokens": config.max_tokens}
         )
