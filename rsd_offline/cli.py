@@ -10,6 +10,7 @@ from rsd_offline.commands.import_map import import_map
 from rsd_offline.commands.label import label
 from rsd_offline.commands.labels import labels_app
 from rsd_offline.commands.parity import parity
+from rsd_offline.commands.record_clips import record_clips
 from rsd_offline.commands.train import train
 from rsd_offline.commands.weights import export_weights, import_weights
 from rsd_offline.evaluation.closed_loop_metrics_command import closed_loop
@@ -31,6 +32,7 @@ eval_app.command("drive")(drive)
 app.command("train")(train)
 app.command("label")(label)
 app.add_typer(labels_app, name="labels")
+app.command("record-clips")(record_clips)
 app.command("import-map")(import_map)
 app.command("parity")(parity)
 app.command("import-weights")(import_weights)

@@ -267,8 +267,8 @@ def _print_estimate(run: LabelRun) -> None:
 def _print_end(progress: RunProgress, teacher: Teacher) -> None:
     counts = progress.counts
     typer.echo(
-        f"{progress.labelled}/{progress.frames} frames labelled ({progress.failed} incomplete), {counts.answers} answers"
-        f" to {counts.requests} requests, {counts.cached} known, {counts.prompt_tokens:,} + "
+        f"{progress.labelled}/{progress.frames} frames labelled ({progress.failed} incomplete), "
+        f"{counts.answers} answers to {counts.requests} requests, {counts.cached} known, {counts.prompt_tokens:,} + "
         f"{counts.completion_tokens:,} tokens, {progress.cost:.4f} US$"
     )
     if progress.failed:

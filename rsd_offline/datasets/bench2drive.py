@@ -49,8 +49,8 @@ class Bench2DriveFrames:
         annotation = _annotation(clip, number)
         previous = _annotation(clip, number - 1) if number > 0 else None
         weather, time_of_day = ClipName.parse(clip.name).conditions
-        speed = float(annotation.get("speed", np.nan))
         try:
+            speed = float(annotation.get("speed", np.nan))
             return KeyFrame(
                 frame_id=self.frame_id(index), rig=camera_rig(annotation),
                 load_images=lambda: read_images(_image_paths(clip, number)),

@@ -1,7 +1,7 @@
 """Drives of the embedded world as Bench2Drive clips: the same folders, keys and left-handed frames.
 
-What the embedded world has not is not written: LiDAR, radar, depth and semantic images, the HD map. `num_points` counts
-the visible pixels of all cameras, which, like LiDAR returns, are 0 for what is hidden.
+What the embedded world has not is not written: LiDAR, radar, semantic images, the HD map. `num_points` counts the
+visible pixels of all cameras, which, like LiDAR returns, are 0 for what is hidden.
 """
 
 from __future__ import annotations
@@ -33,6 +33,16 @@ TYPE_IDS = {
     "bicycle": ("vehicle.gazelle.omafiets", "bicycle"), "pedestrian": ("walker.pedestrian.0001", ""),
     "traffic_cone": ("static.prop.constructioncone", ""), "barrier": ("static.prop.streetbarrier", ""),
 }  # fmt: skip
+# Bench2Drive's expert chooses among these (throttle, steer, brake, reverse); their places are the action ids on disk.
+ACTIONS = np.array(
+    [(0.0, 0.0, 1.0, 0.0)]
+    + [(0.7, steer, 0.0, 0.0) for steer in (-0.5, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5)]
+    + [(0.3, steer, 0.0, 0.0) for steer in (-0.7, -0.5, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5, 0.7)]
+    + [(0.0, steer, 0.0, 0.0) for steer in (-1.0, -0.6, -0.3, -0.1)]
+    + [(1.0, 0.0, 0.0, 0.0)]
+    + [(0.0, steer, 0.0, 0.0) for steer in (0.1, 0.3, 0.6, 1.0)]
+    + [(0.5, steer, 0.0, 1.0) for steer in (-0.5, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5)]
+)
 # CARLA mounts the LiDAR unturned: its axes are those of the ego, x forward, y right.
 _LIDAR_TO_EGO = np.eye(4)
 _LIDAR_TO_EGO[:3, 3] = LIDAR_TO_BASE[:3, 3] * (1.0, -1.0, 1.0)
@@ -74,16 +84,34 @@ def record_clip(root: Path, world: World, renderer: Renderer, seconds: float) ->
 def write_frame(
     clip: Path, frame: int, world: World, rendered: RenderedFrame, rig: CameraRig, control: VehicleControl
 ) -> None:
-    """Write one frame's images and annotation."""
-    for name, image in zip(rig.names, rendered.rgb, strict=True):
-        path = clip / "camera" / f"rgb_{name.removeprefix('CAM_').lower()}" / f"{frame:05d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
-            raise OSError(f"{path} cannot be written: is the disk full?")
+    """Write one frame's images (depth, too, where it was rendered), annotation and action of the expert."""
+    for i, name in enumerate(rig.names):
+        short, quality = name.removeprefix("CAM_").lower(), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        image = cv2.cvtColor(rendered.rgb[i], cv2.COLOR_RGB2BGR)
+        _write_image(clip / "camera" / f"rgb_{short}" / f"{frame:05d}.jpg", image, quality)
+        if rendered.depth is not None:  # whole metres in 8 bits, 255 = that far or farther
+            metres = np.minimum(rendered.depth[i], 255.0).round().astype(np.uint8)
+            _write_image(clip / "camera" / f"depth_{short}" / f"{frame:05d}.png", metres, [])
     path = clip / "anno" / f"{frame:05d}.json.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     with gzip.open(path, "wt", compresslevel=3) as file:
         json.dump(annotation(world, rendered.instance, rig, control), file)
+    # Its features and value come first in Bench2Drive's files, the action last; the index is one behind.
+    path = clip / "expert_assessment" / f"{frame - 1:05d}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, np.array([action_id(control)], np.float32))
+
+
+def action_id(control: VehicleControl) -> int:
+    """The place in ACTIONS of the action nearest to a control."""
+    wanted = np.array([control.throttle, control.steer, control.brake, float(control.reverse)])
+    return int(np.abs(ACTIONS - wanted).sum(1).argmin())
+
+
+def _write_image(path: Path, image: np.ndarray, parameters: list[int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), image, parameters):
+        raise OSError(f"{path} cannot be written: is the disk full?")
 
 
 def annotation(world: World, instance: np.ndarray | None, rig: CameraRig, control: VehicleControl) -> dict:

@@ -1,15 +1,16 @@
-"""Datasets as key frames: conversions of frames, whole Bench2Drive clips, the embedded world, nuScenes."""
+"""Datasets as key frames: conversions of frames, whole Bench2Drive clips, the embedded world."""
 
 import gzip
 import json
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from small_frames import BOXES, RIG, write_world
 
-from rsd_model.contracts import Command
-from rsd_model.geometry import BENCH2DRIVE_CAMERAS, bench2drive_rig, project_to_image
+from rsd_model.contracts import Command, VehicleControl
+from rsd_model.geometry import BENCH2DRIVE_CAMERAS, bench2drive_rig
 from rsd_offline.datasets.bench2drive import Bench2DriveFrames
 from rsd_offline.datasets.bench2drive_annotations import (
     ClipName,
@@ -20,6 +21,7 @@ from rsd_offline.datasets.bench2drive_annotations import (
     split_ego,
     world_to_ego,
 )
+from rsd_offline.datasets.bench2drive_writer import ACTIONS, action_id
 from rsd_offline.datasets.frames import FrameSourceError, lane_offset
 from rsd_offline.datasets.sources import open_frames
 from rsd_offline.datasets.world_frames import WorldFrames
@@ -37,7 +39,7 @@ def clip(tmp_path_factory):
     truth = {}
 
     class BlankRenderer:
-        rig, outputs = RIG, ("rgb", "instance")
+        rig, outputs = RIG, ("rgb", "depth", "instance")
         frames = 0
 
         def render(self, snapshot):
@@ -46,7 +48,9 @@ def clip(tmp_path_factory):
             instance = np.zeros((6, 72, 128), np.uint16)
             for place, actor in enumerate(snapshot.actors[::2]):  # every other one is in sight
                 instance[0].flat[place] = actor.id
-            return SimpleNamespace(rgb=np.full((6, 72, 128, 3), 90, np.uint8), depth=None, instance=instance)
+            depth = np.full((6, 72, 128), 12.6, np.float32)
+            depth[:, 0] = np.inf
+            return SimpleNamespace(rgb=np.full((6, 72, 128, 3), 90, np.uint8), depth=depth, instance=instance)
 
     root = tmp_path_factory.mktemp("bench2drive")
     folder = record_clip(root, world, BlankRenderer(), SAMPLE_FRAMES / 10)
@@ -80,6 +84,29 @@ def test_a_written_clip_reads_back_what_the_world_held(clip):
         assert np.cos(box[6] - (actor.yaw - snapshot.ego.yaw)) == pytest.approx(1.0, abs=1e-9)
         assert frame.objects.classes[k] == actor.kind.object_class
     assert {bool(h) for h in frame.objects.hidden[bodies]} == {False, True}
+
+
+def test_a_clip_holds_what_public_tools_open_beside_the_annotation(clip):
+    """Zoo's preparation reads metres from the first channel of depth, and the expert's action one frame behind."""
+    for name in ("front", "back_left"):
+        depth = cv2.imread(str(clip.folder / "camera" / f"depth_{name}" / "00003.png"))
+        assert (depth[0, 0, 0], depth[40, 60, 0]) == (255, 13)
+    written = sorted(path.stem for path in (clip.folder / "expert_assessment").iterdir())
+    assert written == sorted(f"{n - 1:05d}" for n in range(SAMPLE_FRAMES))
+    assert written[0] == "-0001"
+    ids = [np.load(path)["arr_0"][-1] for path in (clip.folder / "expert_assessment").iterdir()]
+    assert all(0 <= i < len(ACTIONS) == 39 for i in ids)
+
+
+@pytest.mark.parametrize(
+    ("control", "number"),
+    [
+        (VehicleControl(0.0, 0.02, 0.8), 0), (VehicleControl(0.6, 0.0, 0.0), 5), (VehicleControl(0.35, -0.65, 0.0), 10),
+        (VehicleControl(0.95, 0.0, 0.0), 25), (VehicleControl(0.5, 0.5, 0.0, reverse=True), 38),
+    ],
+)  # fmt: skip
+def test_a_control_is_named_by_the_nearest_action(control, number):
+    assert action_id(control) == number
 
 
 def test_velocities_of_a_clip_point_the_way_the_actors_move(clip):
@@ -231,69 +258,3 @@ def test_an_unknown_folder_is_named_with_what_was_looked_for(tmp_path):
         open_frames(tmp_path)
     with pytest.raises(FrameSourceError, match="does not exist"):
         open_frames(tmp_path / "nowhere")
-
-
-def _nuscenes_tables(root):
-    """Two samples of one scene with one car and one camera image size, as nuScenes' tables."""
-    version = root / "v1.0-test"
-    version.mkdir()
-    identity = {"rotation": [1.0, 0.0, 0.0, 0.0], "translation": [0.0, 0.0, 0.0]}
-    turned = {"rotation": [np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5)], "translation": [100.0, 10.0, 0.0]}  # faces +y
-    ahead = turned | {"translation": [100.0, 14.0, 0.0]}
-    optical = {"rotation": [0.5, -0.5, 0.5, -0.5], "translation": [1.5, 0.0, 1.5]}
-    channels = ["LIDAR_TOP", *(f"CAM_{n}" for n in "FRONT FRONT_LEFT FRONT_RIGHT BACK BACK_LEFT BACK_RIGHT".split())]
-    camera = {"camera_intrinsic": [[1266.0, 0.0, 800.0], [0.0, 1266.0, 450.0], [0.0, 0.0, 1.0]]}
-    data = [
-        {
-            "token": f"{c}{n}", "sample_token": f"s{n}", "ego_pose_token": f"e{n}", "calibrated_sensor_token": f"c{c}",
-            "filename": f"{c}{n}.jpg", "width": 1600, "height": 900, "is_key_frame": True, "timestamp": n * 500000,
-            "fileformat": "jpg", "prev": "", "next": "",
-        }
-        for c in channels for n in (0, 1)
-    ]  # fmt: skip
-    car = {"size": [1.8, 4.2, 1.6], "rotation": turned["rotation"], "instance_token": "i", "visibility_token": "4",
-           "attribute_tokens": [], "num_lidar_pts": 9, "num_radar_pts": 0}  # fmt: skip
-    tables = {
-        "category": [{"token": "k", "name": "vehicle.car", "description": ""}], "attribute": [],
-        "visibility": [{"token": "4", "level": "v80-100", "description": ""}],
-        "instance": [{"token": "i", "category_token": "k", "nbr_annotations": 2, "first_annotation_token": "a0",
-                      "last_annotation_token": "a1"}],
-        "sensor": [
-            {"token": f"n{c}", "channel": c, "modality": "lidar" if c == "LIDAR_TOP" else "camera"} for c in channels
-        ],
-        "calibrated_sensor": [
-            {"token": f"c{c}", "sensor_token": f"n{c}"}
-            | (identity | {"camera_intrinsic": []} if c == "LIDAR_TOP" else optical | camera)
-            for c in channels
-        ],
-        "ego_pose": [{"token": "e0", "timestamp": 0} | turned, {"token": "e1", "timestamp": 500000} | ahead],
-        "log": [{"token": "l", "logfile": "", "vehicle": "", "date_captured": "", "location": "singapore-onenorth"}],
-        "scene": [{"token": "c", "log_token": "l", "name": "scene-0001", "description": "Night, rain", "nbr_samples": 2,
-                   "first_sample_token": "s0", "last_sample_token": "s1"}],
-        "sample": [{"token": f"s{n}", "timestamp": n * 500000, "scene_token": "c", "prev": "s0" if n else "",
-                    "next": "" if n else "s1"} for n in (0, 1)],
-        "sample_data": data,
-        "sample_annotation": [
-            car | {"token": f"a{n}", "sample_token": f"s{n}", "translation": [101.0, 30.0 + n, 0.8],
-                   "prev": "a0" if n else "", "next": "" if n else "a1"} for n in (0, 1)
-        ],
-        "map": [{"token": "m", "log_tokens": ["l"], "category": "semantic_prior", "filename": "maps/none.png"}],
-    }  # fmt: skip
-    for name, rows in tables.items():
-        (version / f"{name}.json").write_text(json.dumps(rows))
-    (root / "maps").mkdir()
-    (root / "maps" / "none.png").touch()  # the devkit looks whether it exists
-    return root
-
-
-def test_nuscenes_tables_become_key_frames(tmp_path):
-    pytest.importorskip("nuscenes.nuscenes")
-    source = open_frames(_nuscenes_tables(tmp_path))
-    assert [source.frame_id(i) for i in range(len(source))] == ["scene-0001/00000", "scene-0001/00001"]
-    frame = source.frame(0)
-    np.testing.assert_allclose(frame.objects.boxes[0], [20.0, -1.0, 0.8, 4.2, 1.8, 1.6, 0.0], atol=1e-9)
-    np.testing.assert_allclose(frame.objects.velocities[0], [2.0, 0.0], atol=1e-9)
-    np.testing.assert_allclose(frame.future, [[4.0, 0.0]], atol=1e-9)
-    assert (frame.ego_speed, frame.weather, frame.time_of_day) == (pytest.approx(8.0), "rain", "night")
-    pixels, depth = project_to_image(frame.rig, 0, np.array([[11.5, 0.0, 1.5]]))
-    np.testing.assert_allclose((*pixels[0], depth[0]), (800.0, 450.0, 10.0), atol=1e-6)
