@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import resource
 import sys
 import tempfile
@@ -189,7 +188,9 @@ def main() -> None:
     path = ROOT / "benchmarks" / "results" / "labeling.json"
     path.parent.mkdir(exist_ok=True)
     results = json.loads(path.read_text()) if path.is_file() else {}
-    hardware = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    from rsd_offline.bench.measure import processor_name  # brings torch along: not before measuring
+
+    hardware = {"machine": processor_name(), "cores": os.cpu_count()}
     path.write_text(json.dumps(results | {arguments.part: found | hardware}, indent=1) + "\n")
     for key, value in found.items():
         print(f"{key:26} {value}")

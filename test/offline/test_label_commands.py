@@ -193,6 +193,17 @@ def test_report_and_picture_of_controls(tmp_path, world):
     assert certain_frames(read_store(stores["constant"])) == ([], [])
 
 
+def test_clips_of_the_embedded_world_are_recorded_once_and_labelled(tmp_path):
+    call = ("record-clips", tmp_path / "clips", "--width", 64, "--seconds", 0.6, "--vehicles", 4, "--pedestrians", 2)
+    assert "PlainDriving_TownAlder_Route00000_Weather19" in rsd(*call, "--weather", "night")
+    assert "is there already" in rsd(*call, "--weather", "night")
+    assert "unknown scenario" in rsd(*call, "--scenario", "Parade", code=2)
+    out = tmp_path / "out"
+    assert "2/2 frames labelled (0 incomplete)" in rsd("label", tmp_path / "clips", out, "--teacher", "geometric")
+    audit = read_table(out, "audit").to_pylist()
+    assert {(a["town"], a["time_of_day"]) for a in audit} == {("TownAlder", "night")}
+
+
 def test_distance_share_tells_a_ruler_from_a_coin():
     rng = np.random.default_rng(0)
     distance = rng.uniform(0, 60, 2000)
