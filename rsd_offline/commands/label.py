@@ -40,6 +40,9 @@ def label(
     dry_run: Annotated[bool, _option("--dry-run", help="only estimate requests, tokens and cost")] = False,
     task: Annotated[list[str] | None, _option(help="risk and/or action; default both", panel=ASK)] = None,
     samples: Annotated[int, _option(help="answers to the risk question per frame", panel=ASK, min=1)] = 3,
+    max_diff_risk: Annotated[
+        float, _option(help="frames whose samples disagree more are gated", panel=ASK, min=0.0, max=1.0)
+    ] = 0.35,
     prompts: Annotated[
         str, _option(help="prompt family, or a folder of your own; default: the teacher's", panel=ASK)
     ] = "",
@@ -171,13 +174,13 @@ def _configs(call: SimpleNamespace, teacher: Teacher):
     everything = call.teacher in ("geometric", "privileged")  # they know of all there is
     config = LabelConfig(
         prompts=call.prompts or teacher.family, tasks=tuple(call.task or ("risk", "action")), view=call.view,
-        samples=call.samples, red_line=call.red_line, judged="all" if everything else "objects",
+        samples=call.samples, red_line=call.red_line, max_diff_risk=call.max_diff_risk,
+        judged="all" if everything else "objects",
     )  # fmt: skip
-    Purse(
-        Prices(call.price_in, call.price_out), call.budget
-    )  # a budget without prices is refused before the folder is made
+    prices = Prices(call.price_in, call.price_out)
+    Purse(prices, call.budget)  # a budget without prices is refused before the folder is made
     return config, RunConfig(
-        concurrency=call.concurrency, shard_frames=call.shard_frames, prices=Prices(call.price_in, call.price_out),
+        concurrency=call.concurrency, shard_frames=call.shard_frames, prices=prices,
         budget=call.budget, asking=AskingConfig(patience=call.patience, retry_refused=call.retry_failed),
     )  # fmt: skip
 
@@ -272,9 +275,10 @@ def _print_end(progress: RunProgress, teacher: Teacher) -> None:
         f"{counts.completion_tokens:,} tokens, {progress.cost:.4f} US$"
     )
     if progress.failed:
-        (reason, most), *_ = progress.why_failed.most_common(1)
+        reasons = ", ".join(f"{n} {kind}" for kind, n in progress.why_failed.most_common(5))
+        example = progress.examples[progress.why_failed.most_common(1)[0][0]]
         typer.secho(
-            f"incomplete frames lack risks or actions; why, most often ({most}): {reason}. --retry-failed asks anew",
+            f"incomplete frames lack risks or actions: {reasons} (such as: {example}); --retry-failed asks anew",
             fg="yellow", err=True,
         )  # fmt: skip
     if counts.why_singly:

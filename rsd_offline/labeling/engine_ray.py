@@ -42,7 +42,8 @@ class ShardJob:
         counts = progress.counts
         return {
             "shard": shard, "labelled": progress.labelled, "failed": progress.failed, "stopped": progress.stopped or "",
-            "why_failed": json.dumps(progress.why_failed), "failures": json.dumps(counts.failures),
+            "why_failed": json.dumps(progress.why_failed), "examples": json.dumps(progress.examples),
+            "failures": json.dumps(counts.failures),
             "answers": counts.answers, "requests": counts.requests, "cached": counts.cached,
             "prompt_tokens": counts.prompt_tokens, "completion_tokens": counts.completion_tokens, "cost": progress.cost,
         }  # fmt: skip
@@ -56,6 +57,7 @@ def sum_up(rows: Sequence[dict], total: RunProgress) -> RunProgress:
         total.cost += row["cost"]
         total.stopped = total.stopped or row["stopped"] or None
         total.why_failed.update(json.loads(row["why_failed"]))
+        total.examples |= json.loads(row["examples"])
         total.counts.failures.update(json.loads(row["failures"]))
         for name in ("answers", "requests", "cached", "prompt_tokens", "completion_tokens"):
             setattr(total.counts, name, getattr(total.counts, name) + row[name])

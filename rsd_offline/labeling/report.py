@@ -69,7 +69,7 @@ def figures(store: StoreColumns, others: Mapping[str, StoreColumns] | None = Non
         "teacher": store.about["identity"],
         "frames": len(audit["frame_id"]),
         "status": dict(Counter(audit["status"])),
-        "failures": dict(Counter(f for f in audit["failure"] if f).most_common(20)),
+        "failures": dict(Counter(f.partition(": ")[0] for f in audit["failure"] if f).most_common(20)),
         "objects": len(store.risk),
         "valid_objects": int(valid.sum()),
         "valid_share": _share(int(valid.sum()), len(store.risk)),

@@ -50,12 +50,20 @@ class RunProgress:
     labelled: int = 0  # with those of earlier runs
     pending: int = 0  # frames whose questions wait in batch files
     failed: int = 0  # of these, without all labels or the action's
-    why_failed: Counter = field(default_factory=Counter)  # reason -> frames
+    why_failed: Counter = field(default_factory=Counter)  # reason without its details -> frames
+    examples: dict[str, str] = field(default_factory=dict)  # reason without its details -> one with them
     stopped: str | None = None
     counts: RunCounts = field(default_factory=RunCounts)
     cost: float = 0.0
     in_flight: int = 0
     limit: int = 0
+
+    def add_failure(self, reason: str) -> None:
+        """Count a frame that lacks something; what follows a colon is its own."""
+        kind = reason.partition(": ")[0]
+        self.failed += 1
+        self.why_failed[kind] += 1
+        self.examples.setdefault(kind, reason)
 
 
 class OtherRunError(ValueError):
@@ -162,8 +170,8 @@ class LabelRun:
                 missing.append(shard)
                 continue
             self.progress.labelled += len(self.shard_indices(shard))
-            self.progress.failed += len(done.failures)
-            self.progress.why_failed.update(done.failures)
+            for reason in done.failures:
+                self.progress.add_failure(reason)
         return missing
 
     def finished(self, shard: int) -> FinishedShard | None:
@@ -242,8 +250,7 @@ class LabelRun:
             labels = await labeler.label(index)
             self.progress.labelled += 1
             if labels.audit.failure:
-                self.progress.failed += 1
-                self.progress.why_failed[labels.audit.failure] += 1
+                self.progress.add_failure(labels.audit.failure)
             return labels
         except AnswerPendingError as error:
             self.progress.pending += 1

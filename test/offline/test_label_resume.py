@@ -171,7 +171,8 @@ def test_an_odd_frame_fails_alone_with_its_reason(tmp_path):
     with TeacherServer() as server:
         progress = label(server, tmp_path, source=Odd(4))
     assert (progress.labelled, progress.failed, progress.stopped) == (4, 1, None)
-    assert progress.why_failed == {"unreadable: KeyError('images')": 1}
+    assert progress.why_failed == {"unreadable": 1}
+    assert progress.examples == {"unreadable": "unreadable: KeyError('images')"}
 
 
 def test_answers_that_no_file_can_hold_do_not_stop_a_run(tmp_path):

@@ -1,6 +1,7 @@
 """Checks of single answers, agreement between answers, grounding, lifting, controls."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,14 @@ def test_every_family_has_both_prompts_and_a_missing_one_is_named(tmp_path):
     assert load_prompt("reasoning", "risk").max_tokens > load_prompt("general", "risk").max_tokens
     with pytest.raises(PromptError, match="families that exist: general, qwen2_5_vl, reasoning"):
         load_prompt("unheard_of", "risk")
+
+
+def test_a_prompt_of_ones_own_with_a_wrong_name_or_a_plain_dollar_is_named(tmp_path):
+    theirs = load_prompt("general", "risk")
+    for user, words in (("It costs $5", "a plain \\$ is written"), ("$weather", "nothing is known of 'weather'")):
+        prompt = replace(theirs, sections=theirs.sections | {"user": user})
+        with pytest.raises(PromptError, match=words):
+            prompt.fill("user", count=1)
 
 
 def test_a_nearer_box_hides_a_farther_one_behind_it():

@@ -51,6 +51,8 @@ class Prompt:
             return Template(self.sections[section]).substitute(values).strip()
         except KeyError as error:
             raise PromptError(f"prompt {self.family}/{self.task}.md: nothing is known of {error}") from error
+        except ValueError as error:
+            raise PromptError(f"prompt {self.family}/{self.task}.md: {error}; a plain $ is written $$") from error
 
 
 def families() -> list[str]:
