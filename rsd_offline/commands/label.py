@@ -136,7 +136,7 @@ def _make_and_run(call: SimpleNamespace) -> None:
         _print_estimate(run)
         return
     encoder = _text_encoder(call.text_encoder)  # before anything is asked: it may be missing
-    prices = {"prompt": call.price_in, "completion": call.price_out}
+    prices = {"prompt": call.price_in, "completion": call.price_out} if call.price_in or call.price_out else {}
     about = {"path": str(call.dataset.resolve()), "kind": call.kind, "prices": prices}
     claim_folder(call.out, run.identity, about)
     with only_writer(call.out):

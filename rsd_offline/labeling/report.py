@@ -12,7 +12,7 @@ import numpy as np
 
 from rsd_offline.labeling.consistency import diff_risk, kendall_tau
 from rsd_offline.labeling.costs import Prices
-from rsd_offline.labeling.store import LabelStoreError, read_table
+from rsd_offline.labeling.store import LabelStoreError, count_answers, read_table
 
 PARSE_FAULTS = ("empty", "truncated", "not_json", "wrong_shape")
 RANGE_BIN = 2.5  # m
@@ -32,6 +32,7 @@ class StoreColumns:
     risk: np.ndarray  # (objects,) nan = invalid
     position: np.ndarray  # (objects, 2) m, nan = unknown
     about: dict
+    answers: int  # that came back, usable or not
 
     @property
     def distance(self) -> np.ndarray:
@@ -53,14 +54,14 @@ def read_store(folder: Path) -> StoreColumns:
     )
     position = np.array([(np.nan, np.nan) if b is None else b[:2] for b in objects["box"]], float).reshape(-1, 2)
     frame_row = np.array([rows[f] for f in objects["frame_id"]], int)
-    return StoreColumns(frames, audit, objects, frame_row, risk.astype(float), position, about)
+    return StoreColumns(frames, audit, objects, frame_row, risk.astype(float), position, about, count_answers(folder))
 
 
 def figures(store: StoreColumns, others: Mapping[str, StoreColumns] | None = None) -> dict:
     """All figures of the report page; shares in [0, 1], None = there is nothing to say."""
     audit = store.audit
     faults = fault_counts(audit)
-    requests, samples, valid = sum(audit["requests"]), sum(audit["samples"]), np.isfinite(store.risk)
+    samples, valid = sum(audit["samples"]), np.isfinite(store.risk)
     weight = np.array(store.objects["weight"], float)[valid]
     spread = [s for s, v in zip(store.objects["spread"], store.objects["valid"], strict=True) if v and s is not None]
     prices = Prices(**store.about.get("prices", {}))
@@ -75,9 +76,10 @@ def figures(store: StoreColumns, others: Mapping[str, StoreColumns] | None = Non
         "valid_share": _share(int(valid.sum()), len(store.risk)),
         "gated_share": _share(audit["status"].count("gated"), len(audit["status"])),
         "max_diff_risk": json.loads(store.about["identity"]["config"])["max_diff_risk"],
-        "requests": requests,
+        "requests": sum(audit["requests"]),
+        "answers": store.answers,
         **_rates(audit),
-        "parse_failure_rate": _share(sum(faults[f] + faults[f"action_{f}"] for f in PARSE_FAULTS), requests),
+        "parse_failure_rate": _share(sum(faults[f] + faults[f"action_{f}"] for f in PARSE_FAULTS), store.answers),
         "inventions_per_sample": _share(faults["invented_id"], samples),
         "faults": dict(faults.most_common()),
         "spread": float(np.mean(spread)) if spread else None,

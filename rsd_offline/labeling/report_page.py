@@ -55,7 +55,8 @@ TILES: tuple[tuple[str, str, tuple[tuple[str, str, str, str], ...]], ...] = (
          "beside it"),
     )),
     ("What it cost", "", (
-        ("requests", "answers", "count", "with those from the cache"),
+        ("requests", "requests", "count", "those of earlier calls included"),
+        ("answers", "answers", "count", "one request may bring several"),
         ("prompt_tokens", "prompt tokens", "count", ""), ("completion_tokens", "answer tokens", "count", ""),
         ("cost", "US$", "money", "at the prices of the run"),
     )),

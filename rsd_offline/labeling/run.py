@@ -94,23 +94,25 @@ def run_identity(
 
 
 def claim_folder(out: Path, identity: dict[str, str], about: dict) -> None:
-    """Write run.json, or check that the folder's is the same run. Raises OtherRunError, LabelStoreError."""
-    path = out / "run.json"
+    """Write run.json, or check that the folder's is the same run. Raises OtherRunError, LabelStoreError.
+
+    What `about` knows anew (a place, prices) replaces what was known; what it leaves empty stays.
+    """
+    path, known = out / "run.json", {}
     if path.is_file():
         try:
-            there = json.loads(path.read_text())
+            known = json.loads(path.read_text())
         except ValueError as error:
             raise LabelStoreError(f"{path} is damaged ({error}): choose another folder, or delete it") from error
-        changed = _differences(there.get("identity", {}), identity)
+        changed = _differences(known.get("identity", {}), identity)
         if changed:
             raise OtherRunError(
                 f"{out} holds labels of another run ({'; '.join(changed)}): choose another folder, or delete it"
             )
-        return
     try:
         out.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"identity": identity, **about}, indent=1))
+        partial.write_text(json.dumps(known | {"identity": identity} | {k: v for k, v in about.items() if v}, indent=1))
         os.replace(partial, path)
     except OSError as error:
         raise LabelStoreError(f"labels cannot be written to {out} ({error}): choose another folder") from error

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 SCHEMA_VERSION = 1
@@ -227,6 +228,13 @@ def read_table(folder: Path, kind: str, columns: Sequence[str] | None = None) ->
 
 def _is_finished(path: Path, kind: str) -> bool:
     return path.with_name(path.name.removesuffix(f".{kind}.parquet") + ".frames.parquet").is_file()
+
+
+def count_answers(folder: Path) -> int:
+    """Raw answers in a store, refusals included; shard by shard, as all of them may not fit into memory."""
+    paths = folder.rglob("*.frames.parquet")
+    lengths = (pc.sum(pc.list_value_length(_read(path, ["answers"]).column("answers"))).as_py() for path in paths)
+    return sum(length or 0 for length in lengths)
 
 
 def read_risks(folder: Path) -> dict[str, dict[int, tuple[float, float]]]:

@@ -1,6 +1,7 @@
 """Runs that go on: over datasets that grow or change, limits, other runs, damaged and unfinished shards."""
 
 import asyncio
+import json
 import threading
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from teacher_server import Reply, TeacherServer, good_answer, is_risk
 from rsd_offline.datasets.subset import FirstFrames
 from rsd_offline.labeling.asking import AskingConfig
 from rsd_offline.labeling.labeler import LabelConfig
-from rsd_offline.labeling.run import LabelRun, OtherRunError, RunConfig, only_writer
+from rsd_offline.labeling.run import LabelRun, OtherRunError, RunConfig, claim_folder, only_writer
 from rsd_offline.labeling.store import LabelStoreError, read_table
 from rsd_offline.labeling.teachers.controls import ControlTeacher
 
@@ -114,6 +115,14 @@ def test_another_configuration_does_not_mix_into_a_store(tmp_path):
         label(server, tmp_path)
         with pytest.raises(OtherRunError, match=r"samples was 1, is 2\): choose another folder"):
             label(server, tmp_path, config=LabelConfig(tasks=("risk",), samples=2))
+
+
+def test_what_a_later_call_knows_of_prices_and_places_is_kept(tmp_path):
+    for about in ({"path": "/old", "prices": {"prompt": 1.0}}, {"path": "/new", "prices": {}}):
+        claim_folder(tmp_path, {"model": "m", "config": "{}"}, about)
+    assert json.loads((tmp_path / "run.json").read_text()) == {
+        "identity": {"model": "m", "config": "{}"}, "path": "/new", "prices": {"prompt": 1.0},
+    }  # fmt: skip
 
 
 def test_a_damaged_run_file_is_named(tmp_path):

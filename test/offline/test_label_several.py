@@ -9,6 +9,7 @@ from teacher_server import Reply, TeacherServer, asked_numbers, completion, entr
 from rsd_offline.labeling.asking import AskingConfig
 from rsd_offline.labeling.costs import Prices
 from rsd_offline.labeling.labeler import LabelConfig
+from rsd_offline.labeling.report import figures, read_store
 from rsd_offline.labeling.together import TRIES
 
 THREE = LabelConfig(tasks=("risk",), samples=3)
@@ -194,6 +195,16 @@ def test_without_randomness_samples_are_asked_for_singly(tmp_path):
     with TeacherServer() as server:
         label(server, tmp_path, config=THREE, temperature=0.0)
     assert len(singly(server)) == len(server.bodies) == 3
+
+
+def test_the_report_counts_unusable_answers_of_all_answers(tmp_path):
+    def bad_together(_number, body):
+        return Reply(choices=["no", "neither", "nor"] if "n" in body else [good_answer(body)])
+
+    with TeacherServer(bad_together) as server:
+        label(server, tmp_path, config=THREE)
+    found = figures(read_store(tmp_path))
+    assert (found["requests"], found["answers"], found["parse_failure_rate"]) == (4, 6, 0.5)
 
 
 def test_seeds_of_samples_asked_for_together_are_no_others(tmp_path):
