@@ -30,6 +30,8 @@ def hardware(device: str) -> dict[str, Any]:
     found |= {"load average before": os.getloadavg()[0]}
     if device == "cuda":
         found |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+        tf32 = torch.backends.cudnn.allow_tf32  # what "fp32" means there
+        found |= {"float32 matmul": torch.get_float32_matmul_precision(), "tf32 convolutions": tf32}
     return found
 
 

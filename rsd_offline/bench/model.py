@@ -18,6 +18,7 @@ from rsd_model.config import load_model_config
 from rsd_model.decode import decode
 from rsd_model.network import Planner, PlannerInputs, example_inputs, parameter_count
 from rsd_model.ops.allocator import keep_freed_memory
+from rsd_offline.bench.apart import ApartError, run_apart
 from rsd_offline.bench.measure import Stopwatch, hardware, peak_memory, percentiles
 
 PARTS = {
@@ -30,8 +31,10 @@ PARTS = {
     "ego_head": "ego head",
     "risk_head": "RiskHead",
 }
-WITHOUT = "without RiskHead, not decoded"
+WITH, WITHOUT = "with RiskHead, not decoded", "without RiskHead, not decoded"
 SLOW = 2.0  # s; where a pass takes longer, warm-up passes are left out and compiling waits to be asked for
+COMPILE_LIMIT = 900.0  # s
+BACKEND = "inductor"  # of torch.compile
 Tell = Callable[[str], None]
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -110,6 +113,8 @@ def count_flops(planner: Planner, inputs: PlannerInputs) -> dict[str, float]:
         torch.ops.aten._embedding_bag_forward_only: _bag_flops,
         torch.ops.aten.grid_sampler_2d: _grid_flops,
     }
+    if hasattr(torch.ops.rsd, "deformable_attention"):  # registered where the Triton path has run
+        mapping[torch.ops.rsd.deformable_attention] = _attention_flops
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         planner(inputs)
     counts = counter.get_flop_counts()
@@ -125,13 +130,21 @@ def _grid_flops(maps: Any, grid: Any, *args: Any, out_shape: Any = None, **kwarg
     return 2 * 4 * int(torch.Size(grid[:-1]).numel()) * maps[1]
 
 
-def latencies(planner: Planner, inputs: PlannerInputs, watch: Stopwatch, tell: Tell) -> dict[str, list[float]]:
-    """Milliseconds of every part, of decoding to base_link, of all together, and of all without RiskHead and decoding.
+def _attention_flops(
+    value: Any, shapes: Any, locations: Any, weights: Any, *args: Any, out_shape: Any = None, **kwargs: Any
+) -> int:
+    return 2 * 4 * int(torch.Size(weights).numel()) * value[-1]
 
-    With and without RiskHead take turns, so that a drift of the machine hits both alike.
+
+def latencies(planner: Planner, inputs: PlannerInputs, watch: Stopwatch, tell: Tell) -> dict[str, list[float]]:
+    """Milliseconds of every part, of decoding to base_link, of all together, and of the network with and without
+    RiskHead.
+
+    With and without take turns, so that a drift of the machine hits both alike. A GPU is waited for at the ends of the
+    parts, which a pass of its own is spared.
     """
     parts = PartClock(planner, watch)
-    decoding, totals, plain = [], [], []
+    decoding, totals, whole, plain = [], [], [], []
     for number in range(watch.repeats):
         tell(f"eager fp32, pass {number + 1} of {watch.repeats}, with and without RiskHead")
         with parts.running():
@@ -142,16 +155,19 @@ def latencies(planner: Planner, inputs: PlannerInputs, watch: Stopwatch, tell: T
             end = watch.now()
         decoding.append(1e3 * (end - middle))
         totals.append(1e3 * (end - start))
+        if watch.device == "cuda":
+            whole += watch.milliseconds(partial(planner, inputs), 1, 0)
+        else:
+            whole.append(1e3 * (middle - start))
         with without_risk_head(planner):
             plain += watch.milliseconds(partial(planner, inputs), 1, 0)
     times = {part: parts.times[part] for part in PARTS.values() if part in parts.times}
-    return times | {"decode": decoding, "total": totals, WITHOUT: plain}
+    return times | {"decode": decoding, "total": totals, WITH: whole, WITHOUT: plain}
 
 
 def risk_head_share(times: dict[str, list[float]]) -> dict[str, float]:
     """Frames per second of the network with and without RiskHead."""
-    with_head = float(np.median(np.array(times["total"]) - np.array(times["decode"])))
-    without = float(np.median(times[WITHOUT]))
+    with_head, without = float(np.median(times[WITH])), float(np.median(times[WITHOUT]))
     return {
         "FPS with RiskHead": 1e3 / with_head,
         "FPS without RiskHead": 1e3 / without,
@@ -161,35 +177,66 @@ def risk_head_share(times: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def variants(
+def eager_rows(
     planner: Planner,
     inputs: PlannerInputs,
     watch: Stopwatch,
-    modes: list[tuple[str, str]],
-    known: dict[tuple[str, str], list[float]],
+    precisions: list[str],
+    known: dict[str, list[float]],
     warm_up: bool,
     tell: Tell,
 ) -> list[dict[str, Any]]:
-    """Latency of the whole forward pass in each of `modes`: (eager or compiled, precision).
+    """Latency of the whole forward pass in each precision.
 
-    What is `known` (ms) is not measured again. Without `warm_up` an eager mode's first call counts too.
+    What is `known` (ms) is not measured again. Without `warm_up` a precision's first call counts too.
     """
     rows = []
-    compiled = torch.compile(planner)
-    for mode, name in modes:
-        model = compiled if mode == "compiled" else planner
-        times, first = known.get((mode, name), []), None
+    for name in precisions:
+        times, first = known.get(name, []), None
         if not times:
             with precision(name, watch.device):
-                tell(f"{mode} {name}, first call" + (": compiling takes minutes" if mode == "compiled" else ""))
-                first = watch.milliseconds(partial(model, inputs), 1, 0)[0]
-                counts = mode == "eager" and not warm_up
-                tell(f"{mode} {name}, {watch.repeats - counts} passes more")
-                times = [first] * counts
-                times += watch.milliseconds(partial(model, inputs), watch.repeats - counts, 0)
-        seconds = {} if first is None else {"first call s": first / 1e3}
-        rows.append({"mode": mode, "precision": name} | percentiles(times) | seconds)
+                tell(f"eager {name}, first call")
+                first = watch.milliseconds(partial(planner, inputs), 1, 0)[0]
+                counts = not warm_up
+                tell(f"eager {name}, {watch.repeats - counts} passes more")
+                times = [first] * counts + watch.milliseconds(partial(planner, inputs), watch.repeats - counts, 0)
+        rows.append({"mode": "eager", "precision": name} | percentiles(times) | _first_call(first))
     return rows
+
+
+def compiled_rows(
+    name: str, watch: Stopwatch, precisions: list[str], limit: float, tell: Tell
+) -> Iterator[dict[str, Any]]:
+    """Latency of the whole forward pass under torch.compile in each precision; `failed` says why there is none.
+
+    Each is compiled in a process of its own, which ends after `limit` seconds: compilers can take many minutes, be
+    missing, or fail.
+    """
+    for wanted in precisions:
+        tell(f"compiled {wanted}, in a process of its own: minutes, at most {limit:.0f} s")
+        row = {"mode": "compiled", "precision": wanted}
+        try:
+            times = run_apart(compiled_times, name, watch, wanted, torch.get_num_threads(), BACKEND, limit=limit)
+        except ApartError as error:
+            yield row | {"failed": str(error)}
+        else:
+            yield row | percentiles(times[1:]) | _first_call(times[0])
+
+
+def compiled_times(name: str, watch: Stopwatch, wanted: str, threads: int, backend: str) -> list[float]:
+    """Milliseconds of the first call, which compiles, and of `watch.repeats` calls after one more for warming up."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    planner, inputs = build(name, watch.device)
+    fold_batch_norm(planner.backbone)
+    model = torch.compile(planner, backend=backend)
+    with torch.inference_mode(), precision(wanted, watch.device):
+        first = watch.milliseconds(partial(model, inputs), 1, 0)
+        return first + watch.milliseconds(partial(model, inputs))
+
+
+def _first_call(milliseconds: float | None) -> dict[str, float]:
+    return {} if milliseconds is None else {"first call s": milliseconds / 1e3}
 
 
 def parameters_by_part(planner: Planner) -> dict[str, int]:
@@ -199,11 +246,17 @@ def parameters_by_part(planner: Planner) -> dict[str, int]:
 
 
 def bench_model(
-    name: str, watch: Stopwatch, compiled: bool | None, precisions: list[str], tell: Tell = lambda text: None
+    name: str,
+    watch: Stopwatch,
+    compiled: bool | None,
+    precisions: list[str],
+    tell: Tell = lambda text: None,
+    compile_limit: float = COMPILE_LIMIT,
 ) -> dict[str, Any]:
     """Everything `rsd bench model` prints, as plain data; `tell` hears what is under way.
 
-    compiled None: where a pass takes less than SLOW. Raises ValueError for an unknown precision.
+    compiled None: where a pass takes less than SLOW; compile_limit in s, for each precision. Raises ValueError for an
+    unknown precision.
     """
     for unknown in set(precisions) - set(PRECISIONS):
         raise ValueError(f"precision {unknown!r}: allowed are {', '.join(PRECISIONS)}")
@@ -213,30 +266,32 @@ def bench_model(
     config, parameters, flops = planner.config, parameters_by_part(planner), {}
     fold_batch_norm(planner.backbone)  # as PlannerRuntime does
     with torch.inference_mode():
+        if watch.device == "cuda":
+            planner(inputs)  # compiles the kernels and registers their operator, so that the next pass can count it
         # The pass that counts operations and memory is also the warm-up of those that are timed.
         tell("counting operations and memory")
         memory = peak_memory(lambda: flops.update(count_flops(planner, inputs)), watch.device)
         times = latencies(planner, inputs, watch, tell)
-        whole = [total - decoding for total, decoding in zip(times["total"], times["decode"], strict=True)]
-        seconds = min(whole) / 1e3
+        seconds = min(times[WITH]) / 1e3
         compiled = seconds < SLOW if compiled is None else compiled
-        modes = [(mode, p) for mode in ("eager", "compiled")[: 1 + compiled] for p in precisions]
-        known = {("eager", "fp32"): whole}
-        return {
-            "model": config.name,
-            "hardware": hardware(watch.device),
-            "clock": watch.clock,
-            "repeats": watch.repeats,
-            "notes": _notes(seconds, compiled),
-            "images": [config.cameras, *config.image.padded_size],
-            "bev": [config.bev.rows, config.bev.columns],
-            "parameters": parameters,
-            "GFLOP": flops,
-            "latency ms": {part: percentiles(values) for part, values in times.items()},
-            "peak memory MB": memory,
-            "RiskHead": risk_head_share(times),
-            "variants": variants(planner, inputs, watch, modes, known, seconds < SLOW, tell),
-        }
+        rows = eager_rows(planner, inputs, watch, precisions, {"fp32": times[WITH]}, seconds < SLOW, tell)
+    if compiled:
+        rows += compiled_rows(name, watch, precisions, compile_limit, tell)
+    return {
+        "model": config.name,
+        "hardware": hardware(watch.device),
+        "clock": watch.clock,
+        "repeats": watch.repeats,
+        "notes": _notes(seconds, compiled),
+        "images": [config.cameras, *config.image.padded_size],
+        "bev": [config.bev.rows, config.bev.columns],
+        "parameters": parameters,
+        "GFLOP": flops,
+        "latency ms": {part: percentiles(values) for part, values in times.items()},
+        "peak memory MB": memory,
+        "RiskHead": risk_head_share(times),
+        "variants": rows,
+    }
 
 
 def _notes(seconds: float, compiled: bool) -> list[str]:

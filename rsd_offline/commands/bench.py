@@ -15,7 +15,12 @@ def bench_model_command(
     compiled: Annotated[
         bool | None, typer.Option(help="also measure under torch.compile, minutes; default: where a pass takes < 2 s")
     ] = None,
-    precisions: Annotated[str, typer.Option(help="of the whole pass: comma-separated fp32, bf16, fp16")] = "fp32,bf16",
+    compile_limit: Annotated[
+        float, typer.Option(min=1.0, help="s; where compiling takes longer the table says so")
+    ] = 900.0,
+    precisions: Annotated[
+        str | None, typer.Option(help="of the whole pass: fp32,bf16,fp16; default: all, on a cpu not fp16")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice")] = 0,
     clock: Annotated[str, typer.Option(help="wall, or process: CPU time alone, where others use the machine")] = "wall",
     out: Annotated[Path | None, typer.Option(help="default benchmarks/results/model_<size>_<hardware>.json")] = None,
@@ -40,8 +45,9 @@ def bench_model_command(
         typer.echo(f"{time.monotonic() - start:6.1f} s  {text}", err=True)
 
     try:
-        wanted = [p for p in precisions.split(",") if p]
-        report = bench_model(size, Stopwatch(device, repeats, clock), compiled, wanted, tell)
+        chosen = precisions or ("fp32,bf16,fp16" if device == "cuda" else "fp32,bf16")
+        wanted = [p for p in chosen.split(",") if p]
+        report = bench_model(size, Stopwatch(device, repeats, clock), compiled, wanted, tell, compile_limit)
     except (ConfigError, ValueError) as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(2) from None
@@ -76,9 +82,13 @@ def print_report(report: dict[str, Any]) -> None:
     for column in ("mode", "precision", "p50 ms", "p99 ms", "FPS", "first call s"):
         table.add_column(column, justify="left" if column in ("mode", "precision") else "right")
     for row in report["variants"]:
-        times = (row["p50"], row["p99"], 1e3 / row["p50"], row.get("first call s"))
+        p50 = row.get("p50")
+        times = (p50, row.get("p99"), None if p50 is None else 1e3 / p50, row.get("first call s"))
         table.add_row(row["mode"], row["precision"], *("" if value is None else f"{value:.2f}" for value in times))
     console.print(table)
+    for row in report["variants"]:
+        if "failed" in row:
+            console.print(f"{row['mode']} {row['precision']}: not measured, it {row['failed']}", markup=False)
     for note in report["notes"]:
         console.print(note)
     memory, risk = report["peak memory MB"], report["RiskHead"]

@@ -1,3 +1,6 @@
+import os
+import time
+
 import pytest
 import torch
 import yaml
@@ -6,8 +9,10 @@ from torch import nn
 from rsd_model.config import BackboneConfig, BevConfig, ImageConfig, MapConfig, ModelConfig, ObjectConfig
 from rsd_model.ops.allocator import keep_freed_memory
 from rsd_offline.bench import model
+from rsd_offline.bench.apart import ApartError, run_apart
 from rsd_offline.bench.measure import Stopwatch, peak_memory, percentiles
 from rsd_offline.bench.model import bench_model, build, count_flops, without_risk_head
+from rsd_offline.commands.bench import print_report
 
 TINIEST = ModelConfig(
     name="tiniest", dims=16, heads=2, ffn_dims=16, cameras=2,
@@ -35,7 +40,7 @@ def _plain(value):
 
 def test_the_report_names_every_part_and_its_parts_add_up(tiniest):
     report = bench_model(tiniest, Stopwatch("cpu", repeats=2), compiled=False, precisions=["fp32", "bf16"])
-    parts = set(report["latency ms"]) - {"total", "decode", "without RiskHead, not decoded"}
+    parts = set(report["latency ms"]) - {"total", "decode", model.WITH, model.WITHOUT}
     assert parts == set(report["parameters"]) - {"total"} == set(report["GFLOP"]) - {"total"}
     for table in ("parameters", "GFLOP"):
         assert sum(report[table][part] for part in parts) == pytest.approx(report[table]["total"])
@@ -64,6 +69,31 @@ def counted(function, calls):
         return function(*args)
 
     return count
+
+
+def test_what_cannot_be_compiled_leaves_a_row_that_says_why(tiniest, monkeypatch):
+    monkeypatch.setattr(model, "BACKEND", "no such compiler")
+    report = bench_model(tiniest, Stopwatch("cpu", repeats=1), compiled=True, precisions=["fp32"])
+    row = report["variants"][1]
+    assert (row["mode"], row["precision"]) == ("compiled", "fp32")
+    assert row["failed"].startswith("failed with InvalidBackend")
+    print_report(report)
+
+
+def test_compiled_passes_are_timed_apart_from_the_first_call(tiniest):
+    times = model.compiled_times(tiniest, Stopwatch("cpu", repeats=2), "bf16", torch.get_num_threads(), "eager")
+    assert len(times) == 1 + 2
+    assert times[0] > max(times[1:])
+
+
+def test_a_process_that_takes_too_long_or_dies_is_told():
+    with pytest.raises(ApartError, match=r"took longer than 0 s and was stopped"):
+        run_apart(time.sleep, 60, limit=0.2)
+    with pytest.raises(ApartError, match="died with exit code 3"):
+        run_apart(os._exit, 3, limit=60)
+    with pytest.raises(ApartError, match="failed with ValueError: invalid literal"):
+        run_apart(int, "x", limit=60)
+    assert run_apart(int, "7", limit=60) == 7
 
 
 def test_a_multiply_add_counts_as_two_and_sampling_counts_its_corners(tiniest):
