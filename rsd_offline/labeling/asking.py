@@ -24,6 +24,7 @@ from rsd_offline.labeling.throttle import Throttle
 from rsd_offline.labeling.together import Together
 
 ELSEWHERE = ("no_connection", "http_429", "http_502", "http_503")  # the server's state: says nothing of what was asked
+FEW_LEFT = 8  # open questions that cannot wait for each other's answers to tell whose fault it is
 
 
 class RunStoppedError(RuntimeError):
@@ -65,6 +66,7 @@ class Asker:
         self.config, self.counts = config or AskingConfig(), RunCounts()
         self.together = Together(teacher.choices)
         self.stopped: str | None = None  # why no new question is sent
+        self._open = 0  # requests on their way, with those that wait for a place
         self._disk_checked = 0.0
         self._refused_at_first: dict[bytes, Answer] | None = {}  # not kept yet; None once any was answered
 
@@ -93,9 +95,11 @@ class Asker:
             self.stop(str(error))
             raise RunStoppedError(self.stopped) from None
         answers: list[Answer] = []
+        self._open += 1
         try:
             answers = await self._insist(question, count)
         finally:
+            self._open -= 1
             await self.purse.settle(question, reserved, answers)
         brought = {key: answer for (key, _), answer in zip(part, answers, strict=False)}
         known |= brought
@@ -105,6 +109,7 @@ class Asker:
     def stop(self, reason: str) -> None:
         """Send no new question; what is in flight may still come back."""
         self.stopped = self.stopped or reason
+        self.throttle.closed = True
 
     async def _insist(self, question: Question, count: int) -> list[Answer]:
         """Answers to one request for `count` samples, at least one; refusals where none will come."""
@@ -136,7 +141,8 @@ class Asker:
             if count > 1 and not self.together.believed and busy not in ELSEWHERE:
                 count, several_failed = 1, f"fails with {busy}"  # it may be `n` that the server does not bear
             self._check_patience(busy)
-            strikes += busy not in ELSEWHERE and self.counts.answers > answered_before
+            own = self.counts.answers > answered_before or self._open <= FEW_LEFT
+            strikes += busy not in ELSEWHERE and own
             if strikes >= self.config.strikes:
                 return _refusals(f"gave_up_{busy}", count)
 

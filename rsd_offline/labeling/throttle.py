@@ -22,6 +22,7 @@ class Throttle:
         self.most, self._limit, self._threshold = most, float(most), float(most)
         self._first, self._longest = first_pause, longest_pause
         self.in_flight, self.failures_in_a_row = 0, 0
+        self.closed = False  # nothing more will be sent: pauses are over
         self._resume_at, self._last_cut = 0.0, 0.0
         self._silent_since: float | None = None  # when the first request began that failed since the last answer
         self._changed = asyncio.Condition()
@@ -43,8 +44,8 @@ class Throttle:
             await self._changed.wait_for(lambda: self.in_flight < self.limit)
             self.in_flight += 1
         try:
-            while (wait := self._resume_at - time.monotonic()) > 0:
-                await asyncio.sleep(wait)
+            while not self.closed and (wait := self._resume_at - time.monotonic()) > 0:
+                await asyncio.sleep(min(wait, 1.0))
             yield time.monotonic()
         finally:
             async with self._changed:

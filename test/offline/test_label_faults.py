@@ -157,8 +157,15 @@ def test_a_wrong_key_stops_the_run_at_once_with_the_remedy(tmp_path):
     assert progress.labelled == 0
 
 
-@pytest.mark.parametrize("status", [500, 504])
-def test_one_poisonous_frame_does_not_hold_up_the_run(tmp_path, status):
+def test_a_run_that_stops_does_not_wait_for_the_end_of_a_pause(tmp_path):
+    busy = Reply(status=429, headers={"retry-after": "3000"}, raw=b"{}", wait_for=2)
+    with TeacherServer(lambda n, b: busy if n == 0 else Reply(status=401, raw=b"{}", wait_for=2, delay=0.5)) as server:
+        progress = label(server, tmp_path, frames=2, concurrency=2)
+    assert "OPENAI_API_KEY" in progress.stopped
+
+
+@pytest.mark.parametrize(("status", "frames"), [(500, 12), (504, 12), (500, 1)])
+def test_one_poisonous_frame_does_not_hold_up_the_run(tmp_path, status, frames):
     poisoned = {}
 
     def script(_number, body):
@@ -167,7 +174,7 @@ def test_one_poisonous_frame_does_not_hold_up_the_run(tmp_path, status):
         return Reply(status=status, raw=b"{}") if picture == poisoned["picture"] else Reply(good_answer(body))
 
     with TeacherServer(script) as server:
-        progress = label(server, tmp_path, frames=12, concurrency=4, asking=AskingConfig(strikes=2))
+        progress = label(server, tmp_path, frames=frames, concurrency=4, asking=AskingConfig(strikes=2))
     failed = [a for a in rows(tmp_path, "audit") if a["status"] == "failed"]
     assert progress.stopped is None
     assert [a["failure"] for a in failed] == [f"gave_up_http_{status}"]

@@ -270,3 +270,17 @@ def test_throttle_halves_once_per_round_and_recovers():
         return throttle.limit
 
     assert asyncio.run(play()) == 64
+
+
+def test_a_server_is_silent_from_the_first_request_on_that_it_failed():
+    async def play():
+        throttle = Throttle(4, first_pause=0.0)
+        assert throttle.silent_for == 0.0  # whatever time has passed without asking
+        async with throttle.slot() as began:
+            throttle.overrun(began - 100.0, None)
+        throttle.overrun(began - 50.0, None)
+        assert throttle.silent_for >= 100.0
+        throttle.succeeded()
+        return throttle.silent_for
+
+    assert asyncio.run(play()) == 0.0
