@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from rsd_model.config import BackboneConfig
@@ -121,11 +120,3 @@ class ResNet(nn.Module):
             if index in self.config.out_stages:
                 features.append(x)
         return features
-
-
-def normalise_images(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """RGB values 0..255, (..., 3, H, W), to the network's input range."""
-    shape = (3, 1, 1)
-    return (images - torch.tensor(mean, device=images.device).view(shape)) / torch.tensor(
-        std, device=images.device
-    ).view(shape)

@@ -80,7 +80,8 @@ def _check_shapes(value: Tensor, shapes: SpatialShapes, locations: Tensor, weigh
 def _by_grid_sample(value: Tensor, shapes: SpatialShapes, locations: Tensor, weights: Tensor) -> Tensor:
     batch, _, heads, dim = value.shape
     queries, samples = weights.shape[1], weights.shape[3] * weights.shape[4]
-    grids = (2.0 * locations - 1.0).transpose(1, 2).flatten(0, 1)  # (B*heads, Q, levels, points, 2)
+    # Beyond -2 and 2 no map reaches; an infinite location would make a share that is not a number of nothing.
+    grids = (2.0 * locations - 1.0).clamp(-3.0, 3.0).transpose(1, 2).flatten(0, 1)  # (B*heads, Q, levels, points, 2)
     maps = value.to(locations.dtype).permute(0, 2, 3, 1).flatten(0, 1)  # (B*heads, dim, S)
     sampled = [
         F.grid_sample(level.unflatten(-1, (h, w)), grids[:, :, i], align_corners=False)

@@ -33,16 +33,22 @@ def _corner(first, x, y, width, height, start, active, channel, DIM: tl.constexp
 
 
 @triton.jit
+def _bounded(x, size):
+    """Cells beyond -2 or size + 1, even infinite ones, brought there: all corners are masked either way."""
+    return tl.where(x < -2.0, -2.0, tl.where(x > size + 1.0, size + 1.0, x))
+
+
+@triton.jit
 def _sample(locations, weights, row, level, point, width, height, active, LEVELS, POINTS, ACC: tl.constexpr):
     """Weight, upper left cell and the fractions beyond it, each (BLOCK,), of one sampling point."""
     index = (row * LEVELS + level) * POINTS + point
     weight = tl.load(weights + index, mask=active, other=0.0).to(ACC)
-    x = tl.load(locations + 2 * index, mask=active, other=0.0).to(ACC) * width - 0.5
-    y = tl.load(locations + 2 * index + 1, mask=active, other=0.0).to(ACC) * height - 0.5
-    # Far outside the map every corner is masked; the clamp keeps the conversion to integers defined.
-    left = tl.minimum(tl.maximum(tl.floor(x), -2.0), width + 1.0)
-    top = tl.minimum(tl.maximum(tl.floor(y), -2.0), height + 1.0)
-    return index, weight, left.to(tl.int32), top.to(tl.int32), x - tl.floor(x), y - tl.floor(y)
+    x = _bounded(tl.load(locations + 2 * index, mask=active, other=0.0).to(ACC) * width - 0.5, width)
+    y = _bounded(tl.load(locations + 2 * index + 1, mask=active, other=0.0).to(ACC) * height - 0.5, height)
+    left, top = tl.floor(x), tl.floor(y)
+    # What is not a number keeps its fractions, and so spoils its sum, but needs a defined cell.
+    column, line = tl.where(x == x, left, -2.0).to(tl.int32), tl.where(y == y, top, -2.0).to(tl.int32)
+    return index, weight, column, line, x - left, y - top
 
 
 @triton.jit
@@ -177,12 +183,13 @@ def _launch(kernel, tensors: tuple[Tensor, ...], value: Tensor, weights: Tensor)
         return
     dim_block = triton.next_power_of_2(dim)
     block = max(BLOCK_ELEMENTS // dim_block, 1)
-    kernel[(triton.cdiv(rows, block),)](
-        *tensors, rows, cells, queries,
-        HEADS=heads, DIM=dim, DIM_BLOCK=dim_block, LEVELS=levels, POINTS=points, BLOCK=block,
-        ACC=tl.float64 if value.dtype == torch.float64 else tl.float32,
-        num_warps=NUM_WARPS, enable_fp_fusion=True,
-    )  # fmt: skip
+    with torch.cuda.device_of(value):  # Triton launches on the current device, which need not be the tensors'
+        kernel[(triton.cdiv(rows, block),)](
+            *tensors, rows, cells, queries,
+            HEADS=heads, DIM=dim, DIM_BLOCK=dim_block, LEVELS=levels, POINTS=points, BLOCK=block,
+            ACC=tl.float64 if value.dtype == torch.float64 else tl.float32,
+            num_warps=NUM_WARPS, enable_fp_fusion=True,
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=64)

@@ -49,6 +49,15 @@ def spread_of_not_a_number():
     )
 
 
+def largest_beyond_the_map():
+    """Largest entry of output and gradients where every point is outside, some as far as numbers go."""
+    tensors = inputs(*CASES["pyramid"], torch.float32)
+    far = torch.tensor([-float("inf"), float("inf"), -1e38, 1e38, -3.0, 4.0])
+    locations = far[torch.arange(tensors[1].numel()) % len(far)].view_as(tensors[1]).requires_grad_()
+    found = outcome([tensors[0], locations, tensors[2]], CASES["pyramid"][0], "triton")
+    return max(tensor.abs().max().item() for tensor in found)
+
+
 class Attend(torch.nn.Module):
     def forward(self, value, locations, weights):
         return deformable_attention(value, CASES["one level"][0], locations, weights, path="triton")
@@ -75,5 +84,5 @@ def as_one_node():
 if __name__ == "__main__":
     dtypes = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     report = {"errors": {f"{case}/{name}": errors(case, dtype) for case in CASES for name, dtype in dtypes.items()}}
-    report |= {"nan": spread_of_not_a_number(), "one node": as_one_node()}
+    report |= {"nan": spread_of_not_a_number(), "beyond": largest_beyond_the_map(), "one node": as_one_node()}
     print(json.dumps(report))

@@ -44,6 +44,10 @@ def test_a_location_that_is_not_a_number_spoils_its_own_head_alone(interpreted):
     assert interpreted["nan"] == [[0, 1, channel] for channel in range(10, 15)]
 
 
+def test_points_beyond_the_map_give_zero_even_at_infinity(interpreted):
+    assert interpreted["beyond"] == 0.0
+
+
 def test_compile_and_export_take_it_as_one_node(interpreted):
     report = interpreted["one node"]
     assert report["nodes"] == ["rsd.deformable_attention.default"]
