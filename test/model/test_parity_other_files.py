@@ -170,6 +170,18 @@ def test_other_types_and_layouts_of_the_inputs_are_taken(tmp_path):
     assert [row for row in ParityRun(golden).rows() if not row.passed] == []
 
 
+def test_a_tensor_that_rounding_alone_parts_passes_in_float64_and_a_wrong_one_does_not(tmp_path):
+    run = ParityRun(GoldenFile(record(tmp_path / "exact.npz", Recording(frames=1))))
+    ((_, exact, _),) = run.frames(torch.float64)
+    boxes = exact["all_bbox_preds"].float().numpy()
+    for scale, passes in ((1.0, True), (1.0 + 1e-5, False)):
+        run.golden.values |= stored("f0/head/all_bbox_preds", boxes * np.float32(scale))
+        rows = {row.name: row for row in run.rows(tolerance=1e-7)}
+        missed = [name for name, row in rows.items() if not row.passed]
+        assert missed == ([] if passes else ["f0/head/all_bbox_preds"])
+        assert ("rounding" in rows["f0/head/all_bbox_preds"].note) == passes
+
+
 def test_unknown_and_damaged_tensors_miss_with_a_reason(tmp_path):
     def change(values):
         values |= stored("f0/head/occupancy", np.zeros((3, 3))) | stored("f0/mid/backbone/7", np.zeros(3))
