@@ -19,6 +19,7 @@ class RoundConfig:
     steps: int  # optimiser steps of this round
     collect: CollectConfig | None = None
     student_drives: bool = False  # DAgger: the weights of the round before drive
+    danger_share: float | None = None  # of this round, instead of the run's
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ class TrainConfig:
         for key in ("history_drop", "status_drop", "camera_drop", "recent_share", "danger_share", "ema"):
             if not 0.0 <= getattr(self, key) <= 1.0:
                 raise ConfigError(f"{key}: {getattr(self, key)} is not in [0, 1]")
+        for number, stage in enumerate(self.rounds):
+            if stage.danger_share is not None and not 0.0 <= stage.danger_share <= 1.0:
+                raise ConfigError(f"rounds[{number}].danger_share: {stage.danger_share} is not in [0, 1]")
         if self.rounds[0].student_drives:
             raise ConfigError("rounds[0].student_drives: there is no student before the first round")
         if self.moment_shares.keys() - set(MOMENTS) or any(share < 0.0 for share in self.moment_shares.values()):

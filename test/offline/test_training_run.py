@@ -6,6 +6,7 @@ import yaml
 from synthetic_drives import write_drives, write_small_model
 
 from rsd_model.checkpoints.weights import load_planner
+from rsd_offline.training.batches import StepBatches
 from rsd_offline.training.config import ConfigError, load_train_config
 from rsd_offline.training.run import TrainingRun
 from rsd_offline.training.trainer import TrainingError, learning_rate
@@ -67,6 +68,18 @@ def test_a_round_made_longer_replaces_its_weights(tmp_path, config, monkeypatch)
     before = weights.read_bytes()
     config.write_text(config.read_text().replace(f"steps: {STEPS}", f"steps: {STEPS + 2}"))
     assert run_in(tmp_path / "run", config, monkeypatch).read_bytes() != before
+
+
+def test_a_round_may_draw_dangers_by_a_share_of_its_own(tmp_path, config, monkeypatch):
+    text, drawn = config.read_text(), []
+    monkeypatch.setattr(StepBatches, "__getitem__", lambda batches, step: drawn.append(batches._train.danger_share))
+    config.write_text(text.replace(f"steps: {STEPS}", f"steps: {STEPS}\n  danger_share: 0.25"))
+    with pytest.raises(AttributeError):  # None is no batch
+        run_in(tmp_path / "run", config, monkeypatch)
+    assert drawn == [0.25]
+    config.write_text(text.replace(f"steps: {STEPS}", f"steps: {STEPS}\n  danger_share: 2.0"))
+    with pytest.raises(ConfigError, match=r"rounds\[0\].danger_share: 2.0"):
+        run_in(tmp_path / "run", config, monkeypatch)
 
 
 def test_a_checkpoint_of_other_heads_is_refused(tmp_path, config, monkeypatch):
