@@ -23,9 +23,10 @@ def record_clips(
     """Let the expert drive in the embedded world and write what the cameras see as Bench2Drive clips.
 
     Written are six cameras (JPEG quality 20) with their depth (8-bit metres), annotations and calibration at 10 Hz, and
-    the expert's action. Not written: LiDAR, radar, semantic images, the HD map.
+    the expert's action; in OUT/maps the town's HD map. Not written: LiDAR, radar, semantic images.
     """
     from rsd_model.geometry import bench2drive_rig
+    from rsd_offline.datasets.bench2drive_map import write_hd_map
     from rsd_offline.datasets.bench2drive_writer import clip_name, record_clip
     from rsd_world.render.renderer import Renderer
     from rsd_world.world import Episode, World
@@ -46,6 +47,7 @@ def record_clips(
             if renderer is None:
                 rig = bench2drive_rig(width, width * 9 // 16)
                 renderer = Renderer(world.town, rig, outputs=("rgb", "depth", "instance"))
+                typer.echo(str(write_hd_map(out / "maps", world.town)))
             typer.echo(str(record_clip(out, world, renderer, seconds)))
     except (ValueError, OSError, RuntimeError) as error:
         typer.secho(f"rsd record-clips: {error}", fg="red", err=True)

@@ -1,6 +1,6 @@
 """Drives of the embedded world as Bench2Drive clips: the same folders, keys and left-handed frames.
 
-What the embedded world has not is not written: LiDAR, radar, semantic images, the HD map. `num_points` counts the
+What the embedded world has not is not written: LiDAR, radar, semantic images. `num_points` counts the
 visible pixels of all cameras, which, like LiDAR returns, are 0 for what is hidden.
 """
 
@@ -22,6 +22,7 @@ from rsd_offline.datasets.bench2drive_annotations import FLIP_Y, FRAMES_PER_SECO
 from rsd_world.expert.expert import Expert
 from rsd_world.expert.observations import observe
 from rsd_world.render.renderer import RenderedFrame, Renderer
+from rsd_world.roads.town import Town
 from rsd_world.state import ActorState, LightState
 from rsd_world.world import World
 
@@ -50,10 +51,13 @@ _LIDAR_TO_EGO[:3, 3] = LIDAR_TO_BASE[:3, 3] * (1.0, -1.0, 1.0)
 
 def clip_name(world: World) -> str:
     """`<Scenario>_Town<name>_Route<route>_Weather<id>`."""
-    episode = world.episode
-    town = re.sub(r"[^A-Za-z0-9]", "", world.town.name).capitalize()
-    weather = WEATHER_IDS[episode.weather]
-    return f"{episode.scenario or 'PlainDriving'}_Town{town}_Route{episode.route:05d}_Weather{weather}"
+    episode, weather = world.episode, WEATHER_IDS[world.episode.weather]
+    return f"{episode.scenario or 'PlainDriving'}_{town_name(world.town)}_Route{episode.route:05d}_Weather{weather}"
+
+
+def town_name(town: Town) -> str:
+    """`Town<name>`, as in the names of clips and map files."""
+    return f"Town{re.sub(r'[^A-Za-z0-9]', '', town.name).capitalize()}"
 
 
 def record_clip(root: Path, world: World, renderer: Renderer, seconds: float) -> Path:

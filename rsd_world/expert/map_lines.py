@@ -39,7 +39,8 @@ class TownLines:
     """All lines of one town, in map coordinates; built once, cut out per frame."""
 
     def __init__(self, town: Town) -> None:
-        lines = [*_lane_lines(town), *_stop_lines(town)]
+        lanes = (MapLine.of(label, points) for label, _, points in lane_lines(town))
+        lines = [*lanes, *_stop_lines(town)]
         self._lines = lines
         self._centers = np.array([line.center for line in lines]).reshape(-1, 2)
         self._radii = np.array([line.radius for line in lines])
@@ -113,15 +114,16 @@ def _length(points: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
 
 
-def _lane_lines(town: Town) -> Iterator[MapLine]:
+def lane_lines(town: Town) -> Iterator[tuple[int, Lane, np.ndarray]]:
+    """Centres and markings of all lanes, every line once: label, lane, points (P, 2) m, map, one for each of it."""
     for lane in town.lanes.lanes:
-        yield MapLine.of(_CENTER, lane.points[:, :2])
+        yield _CENTER, lane, lane.points[:, :2]
         if lane.right_marking in _MARKINGS:
-            yield MapLine.of(_MARKINGS[lane.right_marking], _edge(lane, -1.0))
+            yield _MARKINGS[lane.right_marking], lane, _edge(lane, -1.0)
         # A divider belongs to two lanes: the one to its left, or the first of two that meet head-on, brings it in.
         shared = lane.left >= 0 or 0 <= lane.opposite < lane.id
         if lane.left_marking in _MARKINGS and not shared:
-            yield MapLine.of(_MARKINGS[lane.left_marking], _edge(lane, 1.0))
+            yield _MARKINGS[lane.left_marking], lane, _edge(lane, 1.0)
 
 
 def _edge(lane: Lane, side: float) -> np.ndarray:
