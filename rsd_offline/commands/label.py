@@ -234,8 +234,11 @@ def _run_with_ray(run: LabelRun, call: SimpleNamespace) -> RunProgress:
     from rsd_offline.labeling.engine_ray import ShardJob, label_with_ray, sum_up
     from rsd_offline.labeling.teachers.choose import make_teacher
 
+    # Workers have folders of their own to be in.
+    call = SimpleNamespace(
+        **vars(call) | {"dataset": call.dataset.resolve(), "batch_folder": call.batch_folder.resolve()}
+    )
     options, detector = _teacher_options(call), call.detector
-    call = SimpleNamespace(**vars(call) | {"dataset": call.dataset.resolve()})  # workers have folders of their own
     run.drop_leftovers()
     job = ShardJob(
         lambda: _open(call), lambda: make_teacher(options), run.out.resolve(), run.config, run.run_config,

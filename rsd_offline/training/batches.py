@@ -118,7 +118,8 @@ class StepBatches(Dataset):
         self._images = NetworkImages(model)
         self._episodes = [[Episode(folder) for folder in group] for group in groups if group]
         self._samples = [_by_moment(group, train.history) for group in self._episodes]
-        self._dangers = [_by_danger(group, train.history, risks) for group in self._episodes]
+        wanted = self._episodes if train.danger_share else []
+        self._dangers = [_by_danger(group, train.history, risks) for group in wanted]
 
     @property
     def frames(self) -> int:
@@ -140,7 +141,7 @@ class StepBatches(Dataset):
 
     def _drawn_from(self, group: int, rng: np.random.Generator) -> np.ndarray:
         """The frames (n, 2) of one kind of danger or moment, or, without their shares, of all."""
-        dangers, kinds = self._dangers[group], self._samples[group]
+        dangers, kinds = self._dangers[group] if self._dangers else [], self._samples[group]
         if dangers and rng.random() < self._train.danger_share:
             return dangers[rng.integers(len(dangers))]
         shares = np.array([self._train.moment_shares.get(name, 0.0) for name in MOMENTS])

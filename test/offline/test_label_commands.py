@@ -247,6 +247,17 @@ def test_a_shard_on_another_machine_is_grounded_by_the_detector_and_adds_up(tmp_
     assert set(read_table(tmp_path, "objects").column("class_name").to_pylist()) == {"van"}
 
 
+def test_workers_of_a_cluster_find_a_dataset_that_was_named_from_here(tmp_path, world, monkeypatch):
+    def label_elsewhere(job, shards, workers, address):
+        monkeypatch.chdir(tmp_path / "out")
+        return [job.label(shard) for shard in shards]
+
+    monkeypatch.setattr("rsd_offline.labeling.engine_ray.label_with_ray", label_elsewhere)
+    monkeypatch.chdir(tmp_path)
+    said = rsd("label", world.name, "out", "--teacher", "privileged", "--engine", "ray")
+    assert "40/40 frames labelled (0 incomplete)" in said
+
+
 @pytest.mark.timeout(900)  # a cluster starts, loses a worker and starts another
 def test_ray_workers_give_the_same_labels_though_one_is_killed(tmp_path, monkeypatch):
     pytest.importorskip("ray")
