@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 
 from rsd_model.checkpoints.weights import save_weights
@@ -59,18 +62,31 @@ def drive_in_process(weights: Path) -> np.ndarray:
 
 
 class Watcher(Node):
-    """Hears the drive over DDS."""
+    """Hears the drive over DDS, and lets the planner begin."""
 
     def __init__(self, context: Any) -> None:
         super().__init__("watcher", context=context)
         self.odometry: list[Odometry] = []
         self.status: list[PlannerStatus] = []
         self.commands: list[CarlaEgoVehicleControl] = []
-        self.create_subscription(Odometry, "/carla/ego_vehicle/odometry", self.odometry.append, qos.ODOMETRY)
-        self.create_subscription(PlannerStatus, "/rsd/planner/status", self.status.append, qos.STATUS)
-        self.create_subscription(
-            CarlaEgoVehicleControl, "/carla/ego_vehicle/vehicle_control_cmd", self.commands.append, qos.CONTROL
-        )
+        self.senders: dict[str, int] = {}  # connected ones, by topic
+        for kind, topic, heard, profile in (
+            (Odometry, "/carla/ego_vehicle/odometry", self.odometry, qos.ODOMETRY),
+            (PlannerStatus, "/rsd/planner/status", self.status, qos.STATUS),
+            (CarlaEgoVehicleControl, "/carla/ego_vehicle/vehicle_control_cmd", self.commands, qos.CONTROL),
+        ):
+            matched = functools.partial(self._on_matched, topic)
+            self.create_subscription(
+                kind, topic, heard.append, profile, event_callbacks=SubscriptionEventCallbacks(matched=matched)
+            )
+        self.planner = self.create_client(ChangeState, "/rsd/planner/change_state")
+
+    def _on_matched(self, topic: str, info: Any) -> None:
+        self.senders[topic] = info.current_count
+
+    def hears_all(self) -> bool:
+        """Whether a sender of each topic is connected: what it sends from now on arrives."""
+        return len(self.senders) == 3 and all(self.senders.values())
 
 
 @pytest.mark.timeout(600)
@@ -81,7 +97,7 @@ def test_three_processes_over_dds_drive_as_one_process_does(ros_context, start_p
     sim = ["-p", "use_sim_time:=true"]
     planner = start_process(
         "-m", "rsd_ros.planner_node", "--ros-args", *sim, "-p", f"weights:={weights}", "-p", "sync_deadline:=5.0",
-        "-p", "device:=cpu",
+        "-p", "device:=cpu", "-p", "autostart:=false",
     )  # fmt: skip
     control = start_process("-m", "rsd_ros.control_node", "--ros-args", *sim, "-p", "trajectory_wait:=10.0")
     episode = [argument for name, value in EPISODE.items() for argument in ("-p", f"{name}:={value}")]
@@ -90,11 +106,26 @@ def test_three_processes_over_dds_drive_as_one_process_does(ros_context, start_p
         f"image_height:={SIZE[1]}", "-p", f"max_seconds:={TICKS / 10.0}", "-p", "control_timeout:=20.0",
         "-p", "driver_timeout:=400.0",
     )  # fmt: skip
+
+    def outputs() -> str:
+        return "\n".join(process.output() for process in (planner, control, world))
+
+    def change(label: str) -> None:
+        request = ChangeState.Request()
+        request.transition.label = label
+        done = watcher.planner.call_async(request)
+        assert spin_until([watcher], done.done, 120), outputs()
+        assert done.result().success, outputs()
+
+    # The world waits for a planner that listens, and the planner for its activation: nobody drives before all is heard.
+    assert spin_until([watcher], watcher.planner.service_is_ready, 120), outputs()
+    change("configure")
+    assert spin_until([watcher], watcher.hears_all, 120), f"connected: {watcher.senders}\n{outputs()}"
+    change("activate")
     assert spin_until([watcher], lambda: world.popen.poll() is not None, 500)
     spin_until([watcher], lambda: min(len(watcher.status), len(watcher.odometry), len(watcher.commands)) >= TICKS, 30)
-    outputs = "\n".join(process.output() for process in (planner, control, world))
-    assert world.popen.returncode == 0, outputs
-    assert "Traceback" not in outputs
+    assert world.popen.returncode == 0, outputs()
+    assert "Traceback" not in outputs()
 
     ticks = [stamp_to_ns(message.header.stamp) for message in watcher.odometry]
     assert len(ticks) == TICKS
