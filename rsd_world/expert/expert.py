@@ -184,16 +184,14 @@ class Expert:
     def _line_reason(self, s: float, light: int | None, sign: int | None, room: float, speed: float) -> str:
         """Why to stop at a line, `room` m before the centre is over it: who is too far still stops, on the line."""
         needed = speed**2 / (2.0 * max(room, 0.05))
-        distance = room + CENTRE_GAP - self._half_length  # from the front
         if light is not None:
             state = self._world.snapshot.lights.get(light, LightState.OFF)
             if state is LightState.RED and (needed < RED_BRAKING or speed < 1.0):
                 return "red light"
-            comfortable = speed < 1.0 or speed**2 / (2.0 * max(distance, 0.05)) < YELLOW_BRAKING
-            if state is LightState.YELLOW and distance > -0.8 and comfortable:
+            if state is LightState.YELLOW and (needed < YELLOW_BRAKING or speed < 1.0):
                 return "yellow light"
         if sign is not None:
-            if distance < SIGN_ZONE and speed < 0.1:
+            if room + CENTRE_GAP - self._half_length < SIGN_ZONE and speed < 0.1:  # of the front
                 self._stopped_at.add(s)
             if s not in self._stopped_at and needed < RED_BRAKING:
                 return "stop sign"

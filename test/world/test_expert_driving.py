@@ -180,23 +180,36 @@ def test_it_waits_behind_a_parked_car_while_traffic_comes_the_other_way(open_roa
     assert stage.tracker.s > s + 40.0
 
 
-def test_it_stops_before_a_red_light_and_goes_at_green():
-    stage = Stage("alder", route=0, lights=LightState.RED)
-    for route in range(1, 12):
+@pytest.fixture
+def red_light():
+    """A stage whose lights are red, its expert and the arc length of a signalled line."""
+    for route in range(12):
+        stage = Stage("alder", route=route, lights=LightState.RED)
         expert = Expert(stage)
         lines = [line for line in expert._reference.stop_lines if line.light is not None and line.s > 40.0]
         if lines:
-            break
-        stage = Stage("alder", route=route, lights=LightState.RED)
-    stage.place_ego(lines[0].s - 40.0, speed=8.0)
+            return stage, expert, lines[0].s
+    raise AssertionError("no route of alder has a light after 40 m")
+
+
+def test_it_stops_before_a_red_light_and_goes_at_green(red_light):
+    stage, expert, line = red_light
+    stage.place_ego(line - 40.0, speed=8.0)
     speeds, _, reasons, _ = drive(stage, 12.0, expert)
     assert speeds[-1] < 0.1
     assert reasons[-1] == "red light"
-    front = stage.tracker.s + 2.45
-    assert lines[0].s - 3.5 < front < lines[0].s
+    assert line - 3.5 < stage.tracker.s + 2.45 < line
     stage.lights = dict.fromkeys(stage.lights, LightState.GREEN)
     stage._snap()
     assert drive(stage, 5.0, expert)[0][-1] > 3.0
+
+
+@pytest.mark.parametrize(("before", "speed", "stays"), [(1.0, 0.0, True), (1.0, 5.0, False), (20.0, 8.0, True)])
+def test_at_yellow_it_stays_where_the_centre_can_stop_before_the_line(red_light, before, speed, stays):
+    stage, expert, line = red_light
+    stage.lights = dict.fromkeys(stage.lights, LightState.YELLOW)
+    stage.place_ego(line - before, speed=speed)
+    assert (expert.plan().reason == "yellow light") is stays
 
 
 @pytest.fixture
