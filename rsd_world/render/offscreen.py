@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
 import os
 
@@ -34,6 +35,8 @@ def open_pipe() -> core.GraphicsPipe:
     One a process: closing one would end the display of all.
     """
     core.load_prc_file_data("rsd", _SETTINGS)
+    if importlib.util.find_spec("triton"):  # its LLVM crashes when it is loaded after Mesa's, as torch may do later
+        importlib.import_module("triton")
     try:
         pipe = core.GraphicsPipeSelection.get_global_ptr().make_module_pipe("p3headlessgl")
     except Exception as error:

@@ -110,3 +110,13 @@ def test_every_kind_of_actor_has_a_mesh():
     from rsd_world.render.moving import MESHES
 
     assert set(MESHES) == set(ActorKind)
+
+
+def test_triton_can_be_loaded_after_the_pipe_is_open(gl):
+    pytest.importorskip("triton", reason="package triton (extra `triton`) is not installed")
+    script = (
+        "from rsd_world.render.offscreen import open_pipe; from rsd_world.render.renderer import Renderer\n"
+        "from rsd_world.roads.towns import load_town; from rsd_model.geometry import bench2drive_rig\n"
+        "Renderer(load_town('alder'), bench2drive_rig(64, 36)); import torch._dynamo"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
