@@ -161,6 +161,7 @@ class EgoConfig:
     status: tuple[str, ...] = ()  # of EGO_STATUS: numbers of the vehicle itself that enter the ego query
     bev_points: int = 0  # sampling points of the ego query into the BEV around each route point
     along_route: bool = False  # true: the plan is told along the route, as progress and distance beside it
+    halts_apart: bool = False  # true: a plan to halt and one to drive on, and which it is to be (heads/ego.py)
 
     def __post_init__(self) -> None:
         for name in ("route_points", "bev_points"):

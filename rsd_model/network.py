@@ -75,7 +75,8 @@ class Planner(nn.Module):
         all_traj_preds (L, B, Q, modes, steps * 2) offsets; all_traj_cls_scores (L, B, Q, modes) logits;
         map_all_cls_scores (L, B, V, classes) logits; map_all_pts_preds (L, B, V, P, 2) and map_all_bbox_preds
         (L, B, V, 4) in [0, 1]; ego_fut_preds (B, commands, steps, 2) offsets; ego_features (B, 1, 2 dims).
-        With the RiskHead also object_risk (B, Q) and risk_map (B, rows, columns).
+        With the RiskHead also object_risk (B, Q) and risk_map (B, rows, columns); with `ego.halts_apart` both plans
+        and the choice: ego_mode_preds (B, modes, commands, steps, 2) and ego_mode_scores (B, modes) logits.
         """
         bev = self.encode(inputs, features)
         objects = self.object_head(bev)
@@ -95,6 +96,8 @@ class Planner(nn.Module):
             "ego_fut_preds": plan.offsets,
             "ego_features": plan.features,
         }
+        if plan.mode_offsets is not None and plan.mode_logits is not None:
+            outputs |= {"ego_mode_preds": plan.mode_offsets, "ego_mode_scores": plan.mode_logits}
         if self.risk_head is not None:
             outputs |= self.risk_head(bev, objects.centres, objects.hidden[-1])._asdict()
         return outputs

@@ -1,4 +1,8 @@
-"""Ego head: one query gathers objects, map and, where configured, the route and the BEV along it, and plans."""
+"""Ego head: one query gathers objects, map and, where configured, the route and the BEV along it, and plans.
+
+With `ego.halts_apart` (not in VAD) it makes two plans, to drive on and to halt, and decides between them. A single plan
+trained by L1 is the median of what drivers do: where they halt or go with like odds, it is a crawl that nobody drives.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,17 @@ from rsd_model.heads.objects import ObjectQueries
 from rsd_model.heads.route_frame import offsets_along_route
 from rsd_model.layers import DeformableAttention, InteractionLayer, regression_branch
 
+EGO_MODES = ("drive", "halt")
+
 
 @dataclass(frozen=True)
 class EgoPlan:
     """Raw output of the ego head."""
 
     features: Tensor  # (B, 1, 2 dims) what the plan is read from
-    offsets: Tensor  # (B, commands, steps, 2) offsets in m, LiDAR frame
+    offsets: Tensor  # (B, commands, steps, 2) offsets in m, LiDAR frame; of the likelier mode
+    mode_offsets: Tensor | None = None  # (B, EGO_MODES, commands, steps, 2) with halts_apart
+    mode_logits: Tensor | None = None  # (B, EGO_MODES)
 
 
 class RouteContext(nn.Module):
@@ -87,17 +95,19 @@ class EgoHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        dims, ego, modes = config.dims, config.ego, config.motion.modes
+        dims, ego = config.dims, config.ego
         sizes = (dims, config.heads, config.ffn_dims)
         self.query_embedding = nn.Embedding(1, dims)
         self.agent_fusion = nn.Sequential(
-            nn.Linear(modes * 2 * dims, dims), nn.LayerNorm(dims), nn.ReLU(), nn.Linear(dims, dims)
+            nn.Linear(config.motion.modes * 2 * dims, dims), nn.LayerNorm(dims), nn.ReLU(), nn.Linear(dims, dims)
         )
         self.agent_position = nn.Linear(2, dims)
         self.agent_layers = nn.ModuleList([InteractionLayer(*sizes) for _ in range(ego.layers)])
         self.map_position = nn.Linear(2, dims)
         self.map_layers = nn.ModuleList([InteractionLayer(*sizes) for _ in range(ego.layers)])
-        self.plan_branch = regression_branch(2 * dims, ego.commands * ego.steps * 2)
+        modes = len(EGO_MODES) if ego.halts_apart else 1
+        self.plan_branch = regression_branch(2 * dims, modes * ego.commands * ego.steps * 2)
+        self.mode_branch = regression_branch(2 * dims, modes) if ego.halts_apart else None
         self.context = RouteContext(config) if ego.route_points or ego.status else None
         # Quirk: the public code places the ego at the BEV's corner.
         place = torch.zeros(2) if config.quirks.ego_at_corner else torch.tensor(config.bev.ego_place)
@@ -127,9 +137,18 @@ class EgoHead(nn.Module):
         for layer in self.map_layers:
             with_map = layer(with_map, position, lanes.features, lane_position)
         features = torch.cat([query, with_map], -1)
+        offsets = self._offsets(features, route)
+        if self.mode_branch is None:
+            return EgoPlan(features, offsets[:, 0])
+        logits = self.mode_branch(features[:, 0]).float()
+        chosen = logits.argmax(-1)[:, None, None, None, None].expand(-1, 1, *offsets.shape[2:])
+        return EgoPlan(features, offsets.gather(1, chosen)[:, 0], offsets, logits)
+
+    def _offsets(self, features: Tensor, route: Tensor | None) -> Tensor:
+        """(B, modes, commands, steps, 2)."""
         ego = self.config.ego
-        offsets = self.plan_branch(features).float().view(-1, ego.commands, ego.steps, 2)
+        offsets = self.plan_branch(features).float().view(len(features), -1, ego.steps, 2)
         if ego.along_route and self.context is not None:
-            ahead = self.context.sampled(route, query).float()
+            ahead = self.context.sampled(route, features).float()
             offsets = offsets_along_route(offsets, ahead, self.vehicle_place, ego.route_spacing)
-        return EgoPlan(features, offsets)
+        return offsets.unflatten(1, (-1, ego.commands))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 FAR = 1.0e6  # m, where lines and agents go that do not count
+HALT_STEP = 0.1  # m of the last step (0.5 s) below which a future ends standing
 
 
 def imitation_term(offsets: Tensor, truth: Tensor, mask: Tensor, command: Tensor, all_commands: bool = False) -> Tensor:
@@ -19,6 +20,18 @@ def imitation_term(offsets: Tensor, truth: Tensor, mask: Tensor, command: Tensor
     row = torch.ones_like(row) if all_commands else row
     weight = row[:, :, None, None] * mask[:, None, :, None]
     return ((offsets - truth[:, None]).abs() * weight).mean()
+
+
+def ego_mode(truth: Tensor) -> Tensor:
+    """(B,) index into EGO_MODES of futures (B, T, 2) offsets in m: a halt is what stands at its end."""
+    return (torch.linalg.vector_norm(truth[:, -1], dim=-1) < HALT_STEP).long()
+
+
+def mode_term(logits: Tensor, mode: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of (B, EGO_MODES) logits; `mask` (B, T): a future whose end is unknown does not count."""
+    known = mask[:, -1]
+    entropy = torch.nn.functional.cross_entropy(logits, mode, reduction="none")
+    return (entropy * known).sum() / known.sum().clamp(min=1.0)
 
 
 def _segments_cross(start: Tensor, end: Tensor, other_start: Tensor, other_end: Tensor) -> Tensor:

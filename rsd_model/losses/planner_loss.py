@@ -19,7 +19,9 @@ from rsd_model.losses.plan_loss import (
     bound_constraint,
     collision_constraint,
     direction_constraint,
+    ego_mode,
     imitation_term,
+    mode_term,
 )
 from rsd_model.losses.risk import RiskLoss, RiskTargets
 from rsd_model.losses.targets import PlannerTargets
@@ -56,10 +58,19 @@ class PlannerLoss(nn.Module):
         return {name: torch.nan_to_num(value, posinf=0.0, neginf=0.0) for name, value in terms.items()}
 
     def plan_terms(self, outputs: dict[str, Tensor], targets: PlannerTargets) -> dict[str, Tensor]:
-        """loss_plan_reg, loss_plan_bound, loss_plan_col, loss_plan_dir."""
+        """loss_plan_reg, loss_plan_bound, loss_plan_col, loss_plan_dir; with `ego.halts_apart` also loss_plan_mode.
+
+        Of a plan to drive and one to halt only that learns which is of the true future's kind.
+        """
         offsets = outputs["ego_fut_preds"]
-        commanded = offsets[torch.arange(len(offsets), device=offsets.device), targets.command]
+        rows = torch.arange(len(offsets), device=offsets.device)
         mask = targets.ego_future_mask.to(offsets.dtype)
+        decision = {}
+        if "ego_mode_preds" in outputs:
+            mode = ego_mode(targets.ego_future)
+            offsets = outputs["ego_mode_preds"][rows, mode]
+            decision["loss_plan_mode"] = self.config.loss.plan * mode_term(outputs["ego_mode_scores"], mode, mask)
+        commanded = offsets[rows, targets.command]
         terms = constraint_terms(
             commanded,
             mask,
@@ -74,7 +85,7 @@ class PlannerLoss(nn.Module):
         imitation = imitation_term(
             offsets, targets.ego_future, mask, targets.command, self.config.loss.plan_all_commands
         )
-        return {"loss_plan_reg": self.config.loss.plan * imitation} | terms
+        return {"loss_plan_reg": self.config.loss.plan * imitation} | decision | terms
 
     def risk_terms(self, outputs: dict[str, Tensor], targets: PlannerTargets, matches: Matches) -> dict[str, Tensor]:
         """loss_risk_object, loss_risk_map; empty without the RiskHead or without risk targets."""

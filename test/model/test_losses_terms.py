@@ -16,6 +16,7 @@ from rsd_model.losses.plan_loss import (
     collision_constraint,
     direction_constraint,
     imitation_term,
+    mode_term,
 )
 from rsd_model.losses.planner_loss import PlannerLoss
 from rsd_model.losses.targets import PlannerTargets
@@ -126,6 +127,27 @@ def test_plan_is_trained_in_the_commanded_row_and_known_steps_only():
     assert loss.item() == pytest.approx(2 * 2 / (6 * 6 * 2))
     loss.backward()
     assert offsets.grad.abs().sum((0, 3)).nonzero().tolist() == [[4, 0], [4, 1]]
+
+
+def test_of_a_plan_to_drive_and_one_to_halt_only_the_true_kind_is_trained():
+    halting = targets(ego_future=torch.tensor([1.0, 0.5, 0.2, 0.1, 0.05, 0.0]).expand(2, 6).T[None])
+    for wanted, mode in ((targets(), 0), (halting, 1)):
+        raw = outputs() | {
+            "ego_mode_preds": torch.zeros(1, 2, 6, 6, 2, requires_grad=True),
+            "ego_mode_scores": torch.zeros(1, 2, requires_grad=True),
+        }
+        terms = PlannerLoss(NANO)(raw, wanted)
+        assert terms["loss_plan_mode"].item() == pytest.approx(math.log(2.0))
+        (terms["loss_plan_reg"] + terms["loss_plan_mode"]).backward()
+        assert raw["ego_mode_preds"].grad[0, mode].abs().sum() > 0.0
+        assert not raw["ego_mode_preds"].grad[0, 1 - mode].any()
+        assert raw["ego_mode_scores"].grad.argmin() == mode
+
+
+def test_a_future_whose_end_is_unknown_trains_no_mode():
+    logits, mode = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([1, 1])
+    mask = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    assert mode_term(logits, mode, mask).item() == pytest.approx(math.log(2.0))
 
 
 def test_bound_constraint_grows_towards_the_bound_and_ends_where_it_is_crossed():

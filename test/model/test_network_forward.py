@@ -141,6 +141,18 @@ def test_route_and_status_reach_the_plan(nano):
     assert torch.isfinite(short).all()
 
 
+def test_of_a_plan_to_drive_and_one_to_halt_the_likelier_is_given():
+    config = smaller_images(replace(NANO, ego=replace(NANO.ego, halts_apart=True), risk_head=None))
+    model, inputs = Planner(config).eval(), example_inputs(config, batch=2)
+    for mode in range(2):
+        with torch.inference_mode():
+            model.ego_head.mode_branch[-1].bias.copy_(100.0 * torch.eye(2)[mode])
+            out = model(inputs)
+        assert out["ego_mode_preds"].shape == (2, 2, 6, 6, 2)
+        assert torch.equal(out["ego_fut_preds"], out["ego_mode_preds"][:, mode])
+        assert not torch.equal(out["ego_fut_preds"], out["ego_mode_preds"][:, 1 - mode])
+
+
 def test_route_and_status_are_ignored_where_they_are_off():
     config = replace(smaller_images(NANO), ego=EgoConfig(), risk_head=None)
     model, inputs = Planner(config).eval(), example_inputs(config)
