@@ -1,4 +1,4 @@
-"""The size of the network as a validated dataclass read from YAML: configuration makes base, tiny and nano."""
+"""The size of the network as a validated dataclass read from YAML: configuration makes base, tiny, nano and more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rsd_model.config_reader import check as _check
 from rsd_model.contracts import MAP_CLASSES, OBJECT_CLASSES, PLAN_STEPS, Command
 from rsd_model.resources import config_path
 
-NAMED_CONFIGS = ("base", "tiny", "nano")
+NAMED_CONFIGS = ("base", "tiny", "nano", "bevformer_base")
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,15 @@ class ImageConfig:
     size_divisor: int = 32  # zero padding at the right and the bottom up to the next multiple
     resize: str = "bilinear"  # "bilinear" as published | "area": no aliasing where images shrink a lot
     pad_with: str = "zero"  # "zero" after normalisation, as published | "black": zero before it
-    mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # RGB, 0..255
+    channels: str = "rgb"  # "rgb" | "bgr": order in which the network takes them
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # 0..255, in the order of `channels`
     std: tuple[float, ...] = (58.395, 57.12, 57.375)
 
     def __post_init__(self) -> None:
         _check(self.width > 0 and self.height > 0, "image.width, image.height", (self.width, self.height), "> 0")
         _check(self.resize in ("bilinear", "area"), "image.resize", self.resize, "bilinear, area")
         _check(self.pad_with in ("zero", "black"), "image.pad_with", self.pad_with, "zero, black")
+        _check(self.channels in ("rgb", "bgr"), "image.channels", self.channels, "rgb, bgr")
         _check(self.size_divisor > 0, "image.size_divisor", self.size_divisor, "> 0")
 
     @property
@@ -48,6 +50,8 @@ class BackboneConfig:
     widths: tuple[int, ...] = (64, 128, 256, 512)  # inner channels a stage (output x4 for bottleneck)
     stem_width: int = 64
     stem_kernel: int = 7  # 7 as published, 3 is cheaper on a CPU
+    style: str = "pytorch"  # a stage's stride is in: "pytorch" its first 3x3 | "caffe" its first 1x1 convolution
+    deformable_stages: tuple[int, ...] = ()  # stages whose 3x3 convolutions are deformable (DCNv2)
     out_stages: tuple[int, ...] = (1, 2, 3)  # stages handed to the neck
     frozen_stages: int = 1  # the stem and this many stages never train; -1 trains all
     train_norm: bool = False  # false: batch norm keeps its statistics and its affine weights, as published
@@ -64,6 +68,12 @@ class BackboneConfig:
         )  # fmt: skip
         frozen = self.frozen_stages
         _check(-1 <= frozen <= len(self.depths), "backbone.frozen_stages", frozen, "-1 .. number of stages")
+        bottleneck, deformable = self.block == "bottleneck", self.deformable_stages
+        styles = ("pytorch", "caffe") if bottleneck else ("pytorch",)
+        _check(self.style in styles, "backbone.style", self.style, f"{', '.join(styles)} with {self.block} blocks")
+        allowed = f"indices of the {len(self.depths)} stages" if bottleneck else "none with basic blocks"
+        fits = all(s in stages for s in deformable) and (bottleneck or not deformable)
+        _check(fits, "backbone.deformable_stages", deformable, allowed)
 
     @property
     def out_channels(self) -> tuple[int, ...]:
@@ -263,7 +273,7 @@ class ModelConfig:
 
 
 def load_model_config(name_or_path: str | Path) -> ModelConfig:
-    """Read a shipped configuration ("base", "tiny", "nano") or a YAML file.
+    """Read a shipped configuration (one of NAMED_CONFIGS) or a YAML file.
 
     Raises ConfigError with the file, the key, the value and what was allowed.
     """

@@ -35,12 +35,14 @@ class ImageNormaliser:
 
     def __init__(self, config: ImageConfig, device: torch.device) -> None:
         self._config, self.device = config, device
+        self._reversed = config.channels == "bgr"
         width = config.padded_size[1]
         self._mean = torch.tensor(config.mean, device=device).repeat(width)
         self._std = torch.tensor(config.std, device=device).repeat(width)
 
     def __call__(self, images: Tensor) -> Tensor:
-        rows = images.to(self.device).float().flatten(-2)
+        pixels = images.to(self.device)
+        rows = (pixels.flip(-1) if self._reversed else pixels).float().flatten(-2)
         values = ((rows - self._mean) / self._std).unflatten(-1, (-1, 3)).movedim(-1, -3)
         if self._config.pad_with == "zero":
             values[..., self._config.height :, :] = 0.0

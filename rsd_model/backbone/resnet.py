@@ -1,10 +1,11 @@
-"""ResNet with basic or bottleneck blocks; parameter names inside are torchvision's."""
+"""ResNet with basic or bottleneck blocks, deformable where configured; parameter names inside are torchvision's."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from rsd_model.config import BackboneConfig
+from rsd_model.ops.deformable_conv import deformable_conv2d
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -32,17 +33,35 @@ class BasicBlock(nn.Module):
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
+class DeformableConv2d(nn.Conv2d):
+    """3x3 convolution whose taps move and are weighted by what it sees (DCNv2); parameter names are mmcv's."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.conv_offset = nn.Conv2d(in_channels, 3 * 9, 3, stride, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, out_channels, H / stride, W / stride)."""
+        offsets, mask = self.conv_offset(x).split([18, 9], 1)
+        return deformable_conv2d(x, offsets, mask.sigmoid(), self.weight, self.bias, self.stride[0], padding=1)
+
+
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (carries the stride, as in torchvision), 1x1 with a residual."""
+    """1x1, 3x3, 1x1 with a residual. The 3x3 carries the stride, as in torchvision; with `caffe` the first 1x1."""
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, width: int, stride: int, caffe: bool = False, deformable: bool = False
+    ) -> None:
         super().__init__()
         out_channels = width * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        first, second = (stride, 1) if caffe else (1, stride)
+        self.conv1 = nn.Conv2d(in_channels, width, 1, first, bias=False)
         self.bn1 = _norm(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.conv2 = (
+            DeformableConv2d(width, width, second) if deformable else nn.Conv2d(width, width, 3, second, 1, bias=False)
+        )
         self.bn2 = _norm(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = _norm(out_channels)
@@ -63,6 +82,13 @@ def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Sequenti
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), _norm(out_channels))
 
 
+def _block(config: BackboneConfig, stage: int, in_channels: int, stride: int) -> BasicBlock | Bottleneck:
+    width = config.widths[stage]
+    if config.block == "basic":
+        return BasicBlock(in_channels, width, stride)
+    return Bottleneck(in_channels, width, stride, config.style == "caffe", stage in config.deformable_stages)
+
+
 class ResNet(nn.Module):
     """Image backbone of any depth and width.
 
@@ -73,7 +99,6 @@ class ResNet(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        block = BasicBlock if config.block == "basic" else Bottleneck
         self.conv1 = nn.Conv2d(3, config.stem_width, config.stem_kernel, 2, config.stem_kernel // 2, bias=False)
         self.bn1 = _norm(config.stem_width)
         self.relu = nn.ReLU(inplace=True)
@@ -81,10 +106,9 @@ class ResNet(nn.Module):
         channels = config.stem_width
         self.stages = nn.ModuleList()
         for index in range(max(config.out_stages) + 1):
-            width, stride = config.widths[index], 1 if index == 0 else 2
-            blocks = [block(channels, width, stride)]
-            channels = width * block.expansion
-            blocks += [block(channels, width, 1) for _ in range(config.depths[index] - 1)]
+            blocks = [_block(config, index, channels, 1 if index == 0 else 2)]
+            channels = config.widths[index] * blocks[0].expansion
+            blocks += [_block(config, index, channels, 1) for _ in range(config.depths[index] - 1)]
             self.stages.append(nn.Sequential(*blocks))
         self._initialise()
         self._freeze()
@@ -93,6 +117,10 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for module in self.modules():
+            if isinstance(module, DeformableConv2d):  # begins with every tap in its place, as published
+                nn.init.zeros_(module.conv_offset.weight)
+                nn.init.zeros_(module.conv_offset.get_parameter("bias"))
 
     def _freeze(self) -> None:
         frozen = [self.conv1, self.bn1, *self.stages][: 2 + self.config.frozen_stages]
