@@ -22,6 +22,9 @@ TABLES: dict[str, Callable[[ModelConfig], Table]] = {
     "bevformer": bevformer_table,
     "torchvision": torchvision_table,
 }
+DEFORMABLE_HINT = (
+    " Its backbone is deformable: backbone.deformable_stages, as the configuration bevformer_base has them."
+)
 WHOLE = ("vad",)  # sources that give every parameter; the others give a part of the network
 
 
@@ -118,12 +121,13 @@ def import_public(
     """A Planner with the weights of a public checkpoint; what the source does not give is initialised from `seed`.
 
     Refuses, with WeightsError, a checkpoint that lacks entries its source should give, has some of another shape or
-    holds some that the network lacks (a deeper backbone, deformable convolutions), unless `allow_partial`.
+    holds some that the network lacks (a deeper backbone), unless `allow_partial`.
     """
     mapped = map_public_state(read_public_checkpoint(path), config, source)
     if (mapped.missing or mapped.misfits or mapped.unknown) and not allow_partial:
         raise WeightsError(
-            f"{path}: does not fit {config.name!r} as {source}; --allow-partial takes what fits.\n{mapped.describe()}"
+            f"{path}: does not fit {config.name!r} as {source}; --allow-partial takes what fits."
+            f"{DEFORMABLE_HINT if any('.conv_offset.' in key for key in mapped.unknown) else ''}\n{mapped.describe()}"
         )
     if not mapped.state:
         raise WeightsError(f"{path}: not one entry fits {config.name!r} as {source}")

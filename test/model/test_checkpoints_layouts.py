@@ -11,7 +11,7 @@ from rsd_model.checkpoints.weights import WeightsError
 from rsd_model.config import BackboneConfig, EgoConfig, load_model_config
 
 BASE, NANO = load_model_config("base"), load_model_config("nano")
-RESNET50 = (3, 4, 6, 3)
+RESNET50, RESNET101 = (3, 4, 6, 3), (3, 4, 23, 3)
 
 
 def norm_shapes(name, channels):
@@ -19,8 +19,8 @@ def norm_shapes(name, channels):
     return shapes | {f"{name}.num_batches_tracked": ()}
 
 
-def resnet_shapes(depths, widths, prefix=""):
-    """A bottleneck ResNet without its classifier."""
+def resnet_shapes(depths, widths, prefix="", deformable=()):
+    """A bottleneck ResNet without its classifier; mmcv's DCNv2 in the stages `deformable`."""
     shapes = {f"{prefix}conv1.weight": (widths[0], 3, 7, 7)} | norm_shapes(f"{prefix}bn1", widths[0])
     channels = widths[0]
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
@@ -30,6 +30,9 @@ def resnet_shapes(depths, widths, prefix=""):
             for i, size in enumerate(sizes):
                 shapes[f"{name}.conv{i + 1}.weight"] = size
                 shapes |= norm_shapes(f"{name}.bn{i + 1}", size[0])
+            if stage in deformable:
+                shapes[f"{name}.conv2.conv_offset.weight"] = (27, width, 3, 3)
+                shapes[f"{name}.conv2.conv_offset.bias"] = (27,)
             if block == 0:
                 shapes[f"{name}.downsample.0.weight"] = (4 * width, channels, 1, 1)
                 shapes |= norm_shapes(f"{name}.downsample.1", 4 * width)
@@ -45,17 +48,27 @@ def vector_shapes(name, size):
     return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
 
 
-def bevformer_shapes(dims, heads, ffn, rows, columns, layers, depths, widths):
-    """BEVFormer-tiny's structure: one pyramid level of stride 32, six cameras."""
+def neck_shapes(dims, channels, levels):
+    shapes = {}
+    for i, inputs in enumerate(channels):
+        shapes[f"img_neck.lateral_convs.{i}.conv.weight"] = (dims, inputs, 1, 1)
+        shapes[f"img_neck.lateral_convs.{i}.conv.bias"] = (dims,)
+    for i in range(levels):
+        shapes[f"img_neck.fpn_convs.{i}.conv.weight"] = (dims, dims, 3, 3)
+        shapes[f"img_neck.fpn_convs.{i}.conv.bias"] = (dims,)
+    return shapes
+
+
+def bevformer_shapes(dims, heads, ffn, rows, columns, layers, depths, widths, base=False):
+    """What we take of BEVFormer-tiny (one pyramid level of stride 32) or -base (four, deformable stages)."""
     head, transformer = "pts_bbox_head", "pts_bbox_head.transformer"
-    shapes = resnet_shapes(depths, widths, "img_backbone.")
-    shapes |= {"img_neck.lateral_convs.0.conv.weight": (dims, 4 * widths[-1], 1, 1)}
-    shapes |= {"img_neck.lateral_convs.0.conv.bias": (dims,), "img_neck.fpn_convs.0.conv.bias": (dims,)}
-    shapes |= {"img_neck.fpn_convs.0.conv.weight": (dims, dims, 3, 3)}
+    levels, stages = (4, (1, 2, 3)) if base else (1, (3,))
+    shapes = resnet_shapes(depths, widths, "img_backbone.", (2, 3) if base else ())
+    shapes |= neck_shapes(dims, [4 * widths[stage] for stage in stages], levels)
     shapes |= {f"{head}.bev_embedding.weight": (rows * columns, dims), f"{head}.code_weights": (10,)}
     shapes |= {f"{head}.positional_encoding.row_embed.weight": (rows, dims // 2)}
     shapes |= {f"{head}.positional_encoding.col_embed.weight": (columns, dims // 2)}
-    shapes |= {f"{transformer}.level_embeds": (1, dims), f"{transformer}.cams_embeds": (6, dims)}
+    shapes |= {f"{transformer}.level_embeds": (levels, dims), f"{transformer}.cams_embeds": (6, dims)}
     shapes |= linear_shapes(f"{transformer}.can_bus_mlp.0", 18, dims // 2)
     shapes |= linear_shapes(f"{transformer}.can_bus_mlp.2", dims // 2, dims)
     shapes |= vector_shapes(f"{transformer}.can_bus_mlp.norm", dims)
@@ -65,8 +78,8 @@ def bevformer_shapes(dims, heads, ffn, rows, columns, layers, depths, widths):
         sampler = f"{spatial}.deformable_attention"
         shapes |= linear_shapes(f"{temporal}.sampling_offsets", 2 * dims, 2 * heads * 4 * 2)
         shapes |= linear_shapes(f"{temporal}.attention_weights", 2 * dims, 2 * heads * 4)
-        shapes |= linear_shapes(f"{sampler}.sampling_offsets", dims, heads * 8 * 2)
-        shapes |= linear_shapes(f"{sampler}.attention_weights", dims, heads * 8)
+        shapes |= linear_shapes(f"{sampler}.sampling_offsets", dims, heads * levels * 8 * 2)
+        shapes |= linear_shapes(f"{sampler}.attention_weights", dims, heads * levels * 8)
         for name in (f"{temporal}.value_proj", f"{temporal}.output_proj", f"{sampler}.value_proj"):
             shapes |= linear_shapes(name, dims, dims)
         shapes |= linear_shapes(f"{spatial}.output_proj", dims, dims)
@@ -77,18 +90,40 @@ def bevformer_shapes(dims, heads, ffn, rows, columns, layers, depths, widths):
     return shapes
 
 
-def decoder_shapes(dims):
-    """Some of what BEVFormer has beside the encoder and we do not take."""
-    shapes = {"pts_bbox_head.query_embedding.weight": (900, 2 * dims)}
-    shapes |= linear_shapes("pts_bbox_head.transformer.reference_points", dims, 3)
-    shapes |= linear_shapes("pts_bbox_head.cls_branches.0.0", dims, dims)
-    return shapes | linear_shapes("pts_bbox_head.transformer.decoder.layers.0.attentions.1.value_proj", dims, dims)
+def decoder_shapes(dims, heads=8, ffn=512):
+    """What BEVFormer has beside that and we do not take: the detection decoder and its branches."""
+    head, transformer = "pts_bbox_head", "pts_bbox_head.transformer"
+    shapes = {f"{head}.query_embedding.weight": (900, 2 * dims)}
+    shapes |= linear_shapes(f"{transformer}.reference_points", dims, 3)
+    for i in range(6):
+        layer, sampler = f"{transformer}.decoder.layers.{i}", f"{transformer}.decoder.layers.{i}.attentions.1"
+        attention = f"{layer}.attentions.0.attn"
+        shapes |= {f"{attention}.in_proj_weight": (3 * dims, dims), f"{attention}.in_proj_bias": (3 * dims,)}
+        shapes |= linear_shapes(f"{attention}.out_proj", dims, dims)
+        shapes |= linear_shapes(f"{sampler}.sampling_offsets", dims, heads * 4 * 2)
+        shapes |= linear_shapes(f"{sampler}.attention_weights", dims, heads * 4)
+        shapes |= linear_shapes(f"{sampler}.value_proj", dims, dims) | linear_shapes(
+            f"{sampler}.output_proj", dims, dims
+        )
+        shapes |= linear_shapes(f"{layer}.ffns.0.layers.0.0", dims, ffn)
+        shapes |= linear_shapes(f"{layer}.ffns.0.layers.1", ffn, dims)
+        for norm in range(3):
+            shapes |= vector_shapes(f"{layer}.norms.{norm}", dims)
+        classes, boxes = f"{head}.cls_branches.{i}", f"{head}.reg_branches.{i}"
+        for part in (0, 3):
+            shapes |= linear_shapes(f"{classes}.{part}", dims, dims) | vector_shapes(f"{classes}.{part + 1}", dims)
+        shapes |= linear_shapes(f"{classes}.6", dims, 10) | linear_shapes(f"{boxes}.4", dims, 10)
+        shapes |= linear_shapes(f"{boxes}.0", dims, dims) | linear_shapes(f"{boxes}.2", dims, dims)
+    return shapes
 
 
-def bevformer_config(dims, heads, ffn, rows, columns, layers, depths, widths):
-    backbone = BackboneConfig(depths=depths, widths=widths, stem_width=widths[0], out_stages=(3,))
-    bev = replace(BASE.bev, rows=rows, columns=columns, layers=layers, feature_levels=1)
-    return replace(BASE, name="bevformer", dims=dims, heads=heads, ffn_dims=ffn, backbone=backbone, bev=bev)
+def bevformer_config(dims, heads, ffn, rows, columns, layers, depths, widths, base=False):
+    named = load_model_config("bevformer_base") if base else BASE
+    backbone = replace(named.backbone, depths=depths, widths=widths, stem_width=widths[0])
+    bev = replace(named.bev, rows=rows, columns=columns, layers=layers)
+    if not base:
+        backbone, bev = replace(backbone, out_stages=(3,)), replace(bev, feature_levels=1)
+    return replace(named, name="bevformer", dims=dims, heads=heads, ffn_dims=ffn, backbone=backbone, bev=bev)
 
 
 def random_state(shapes):
@@ -107,8 +142,41 @@ def test_bevformer_tiny_fits_entry_for_entry_at_its_published_size():
     assert len(mapped.state) == len(wanted) - 1
 
 
-def test_bevformer_goes_in_and_out_without_a_bit_changed(tmp_path):
-    sizes = (32, 4, 48, 5, 4, 2, (1, 2, 1, 1), (8, 8, 8, 16))
+def base_checkpoint():
+    """All entries of BEVFormer-base, without memory."""
+    sizes = (256, 8, 512, 200, 200, 6, RESNET101, (64, 128, 256, 512), True)
+    shapes = bevformer_shapes(*sizes) | decoder_shapes(256)
+    return {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+
+
+def test_bevformer_base_fits_entry_for_entry_at_its_published_size():
+    theirs = base_checkpoint()
+    assert len(theirs) == 1089
+    mapped = map_public_state(theirs, load_model_config("bevformer_base"), "bevformer")
+    assert (mapped.missing, mapped.unknown, mapped.misfits) == ([], [], [])
+    assert set(mapped.unused) == decoder_shapes(256).keys() | {"pts_bbox_head.code_weights"}
+
+
+def test_bevformer_base_on_another_backbone_is_refused_with_its_leftovers_and_the_configuration(tmp_path):
+    small = (32, 4, 48, 5, 4, 2, (1, 1, 1, 1), (4, 4, 4, 8))
+    torch.save(random_state(bevformer_shapes(*small, base=True)), tmp_path / "base.pth")
+    config = bevformer_config(*small, base=True)
+    config = replace(config, backbone=replace(config.backbone, deformable_stages=()))
+    with pytest.raises(WeightsError) as error:
+        import_public(tmp_path / "base.pth", config, "bevformer")
+    for part in ("img_backbone.layer3.0.conv2.conv_offset.weight", "backbone.deformable_stages", "bevformer_base"):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (32, 4, 48, 5, 4, 2, (1, 2, 1, 1), (8, 8, 8, 16)),
+        (32, 4, 48, 5, 4, 6, RESNET101, (4, 4, 4, 8), True),  # every entry of base, narrow
+    ],
+    ids=["tiny", "base"],
+)
+def test_bevformer_goes_in_and_out_without_a_bit_changed(tmp_path, sizes):
     config = replace(
         bevformer_config(*sizes),
         objects=replace(NANO.objects, queries=8),
@@ -116,7 +184,7 @@ def test_bevformer_goes_in_and_out_without_a_bit_changed(tmp_path):
         ego=EgoConfig(),
     )
     theirs = random_state(bevformer_shapes(*sizes))
-    torch.save({"state_dict": theirs | random_state(decoder_shapes(32))}, tmp_path / "bevformer.pth")
+    torch.save({"state_dict": theirs | random_state(decoder_shapes(32, 4, 48))}, tmp_path / "bevformer.pth")
     model, _ = import_public(tmp_path / "bevformer.pth", config, "bevformer")
     encoder, last = "pts_bbox_head.transformer.encoder.layers.1", model.bev_encoder.layers[1]
     for ours, name in (
