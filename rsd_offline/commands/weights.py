@@ -14,7 +14,7 @@ def import_weights(
     ],
     out: Annotated[Path, typer.Argument(help="Weight file to write, .safetensors.")],
     source: Annotated[str, typer.Option("--from", help="vad, bevformer or torchvision.")] = "vad",
-    model: Annotated[str, typer.Option(help="Model configuration: base, tiny, nano or a YAML file.")] = "base",
+    model: Annotated[str, typer.Option(help="base, tiny, nano, bevformer_base or a YAML file.")] = "base",
     allow_partial: Annotated[bool, typer.Option(help="Take what fits and initialise the rest.")] = False,
 ) -> None:
     """Convert a public checkpoint to our weight file, key by key; leftovers on either side are listed.

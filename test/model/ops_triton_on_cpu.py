@@ -12,6 +12,7 @@ CASES = {  # shapes of the levels, B, Q, heads, dim, points
     "one level": ([(6, 4)], 1, 11, 2, 8, 2),
     "five levels": ([(4, 4)] * 5, 1, 3, 1, 16, 1),
     "more rows than a program": ([(3, 3)], 2, 70, 4, 4, 1),
+    "taps of a deformable convolution": ([(4, 5)], 1, 18, 1, 512, 1),
 }
 
 

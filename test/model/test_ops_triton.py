@@ -13,7 +13,7 @@ import torch
 from rsd_model.ops.deformable_attention import deformable_attention
 
 TOLERANCE = {"float64": 1e-12, "float32": 3e-6, "bfloat16": 1e-2, "float16": 2e-3}
-CASES = ("pyramid", "one level", "five levels", "more rows than a program")
+CASES = ("pyramid", "one level", "five levels", "more rows than a program", "taps of a deformable convolution")
 
 pytestmark = [
     pytest.mark.skipif(find_spec("triton") is None, reason="package triton (extra `triton`) is not installed"),
