@@ -26,6 +26,7 @@ class FollowerParameters:
     halt_end: float = 0.2  # m/s, the speed of its last step below which it ends standing
     halt_speed: float = 0.8  # m/s from which a vehicle drives; below it creeps, and may go on creeping
     halt_brake: float = 0.2  # least brake of a halt
+    halt_patience: float = 0.5  # s for which plans must drive on before a halt that was begun is given up
     full_brake: float = 7.6  # m/s^2 of brake 1
     creep_speed: float = 0.4  # m/s, the least that a plan which moves asks of a slower vehicle
     breakaway: float = 0.1  # throttle a second added to a vehicle that stands though its plan moves ...
@@ -66,11 +67,12 @@ class TrajectoryFollower:
         self._errors: deque[tuple[float, float]] = deque()  # m/s and the s it held for, over the window
         self._breakaway = 0.0  # throttle
         self._halt = 0.0  # brake of a halt until it stands: a stop that is only nearly made is none at a stop sign
+        self._drives_on = 0.0  # s for which plans have driven on since the last one that halts
 
     def reset(self) -> None:
         """Forget the integral and a stop that was begun: a new drive, or a jump in time."""
         self._errors.clear()
-        self._breakaway, self._halt = 0.0, 0.0
+        self._breakaway = self._halt = self._drives_on = 0.0
 
     def control(self, trajectory: np.ndarray, speed: float, age: float = 0.0, period: float = 0.1) -> VehicleControl:
         """Command that follows `trajectory` (T, 2) m, base_link of the instant it was planned at.
@@ -85,7 +87,7 @@ class TrajectoryFollower:
         p = self.parameters
         steps = np.linalg.norm(np.diff(np.vstack([np.zeros((1, 2)), trajectory]), axis=0), axis=1)
         travelled = float(steps.sum())
-        self._halt = self._halting(travelled, float(steps[-1]) / PLAN_STEP_SECONDS, speed)
+        self._halt = self._halting(travelled, float(steps[-1]) / PLAN_STEP_SECONDS, speed, period)
         if self._halt or travelled < p.stop_distance:
             self._errors.clear()
             self._breakaway = 0.0
@@ -98,11 +100,14 @@ class TrajectoryFollower:
         throttle, brake = self._pedals(wanted, speed, period)
         return VehicleControl(throttle=throttle, brake=brake, steer=self._steer(trajectory, speed))
 
-    def _halting(self, travelled: float, end_speed: float, speed: float) -> float:
+    def _halting(self, travelled: float, end_speed: float, speed: float, period: float) -> float:
         """Brake of a halt that goes on, or that a plan of `travelled` m ending at `end_speed` m/s begins; 0: none."""
         p = self.parameters
-        under_way = self._halt if speed > STANDSTILL else 0.0
-        if speed < p.halt_speed or travelled > p.halt_distance or end_speed > p.halt_end:
+        halts = travelled <= p.halt_distance and end_speed <= p.halt_end
+        self._drives_on = 0.0 if halts else self._drives_on + period
+        given_up = self._drives_on > p.halt_patience and speed > p.halt_speed
+        under_way = self._halt if speed > STANDSTILL and not given_up else 0.0
+        if speed < p.halt_speed or not halts:
             return under_way
         wanted = speed**2 / (2.0 * max(travelled, 0.1)) / p.full_brake
         return max(under_way, float(np.clip(wanted, p.halt_brake, 1.0)))

@@ -57,6 +57,15 @@ def test_a_halt_brakes_harder_when_the_plan_becomes_shorter_and_no_less_when_it_
     assert follower.control(stopping_after(2.5, speed=2.0), speed=1.8).brake == hard
 
 
+@pytest.mark.parametrize("speed", [2.0, 0.6])
+def test_a_halt_is_given_up_when_plans_drive_on_for_a_while_unless_it_nearly_stands(speed):
+    follower = TrajectoryFollower()
+    follower.control(stopping_after(2.5, speed=2.0), speed=2.0)
+    commands = [follower.control(straight(4.0), speed) for _ in range(8)]
+    assert all(command.brake > 0.0 for command in commands[:4])
+    assert (commands[-1].throttle > 0.0) is (speed > 0.8)
+
+
 def test_a_plan_that_slows_without_standing_begins_no_halt():
     follower = TrajectoryFollower()
     follower.control(straight(0.9), speed=1.4)  # 2.7 m, at walking pace to its end
