@@ -23,9 +23,9 @@ class ImageConfig:
     size_divisor: int = 32  # zero padding at the right and the bottom up to the next multiple
     resize: str = "bilinear"  # "bilinear" as published | "area": no aliasing where images shrink a lot
     pad_with: str = "zero"  # "zero" after normalisation, as published | "black": zero before it
-    channels: str = "rgb"  # "rgb" | "bgr": order in which the network takes them
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # 0..255, in the order of `channels`
     std: tuple[float, ...] = (58.395, 57.12, 57.375)
+    channels: str = "rgb"  # "rgb" | "bgr": order in which the network takes them
 
     def __post_init__(self) -> None:
         _check(self.width > 0 and self.height > 0, "image.width, image.height", (self.width, self.height), "> 0")
@@ -50,11 +50,11 @@ class BackboneConfig:
     widths: tuple[int, ...] = (64, 128, 256, 512)  # inner channels a stage (output x4 for bottleneck)
     stem_width: int = 64
     stem_kernel: int = 7  # 7 as published, 3 is cheaper on a CPU
-    style: str = "pytorch"  # a stage's stride is in: "pytorch" its first 3x3 | "caffe" its first 1x1 convolution
-    deformable_stages: tuple[int, ...] = ()  # stages whose 3x3 convolutions are deformable (DCNv2)
     out_stages: tuple[int, ...] = (1, 2, 3)  # stages handed to the neck
     frozen_stages: int = 1  # the stem and this many stages never train; -1 trains all
     train_norm: bool = False  # false: batch norm keeps its statistics and its affine weights, as published
+    style: str = "pytorch"  # a stage's stride is in: "pytorch" its first 3x3 | "caffe" its first 1x1 convolution
+    deformable_stages: tuple[int, ...] = ()  # stages whose 3x3 convolutions are deformable (DCNv2)
 
     def __post_init__(self) -> None:
         _check(self.block in ("basic", "bottleneck"), "backbone.block", self.block, "basic, bottleneck")
@@ -161,7 +161,7 @@ EGO_STATUS = ("known", "speed", "acceleration", "yaw_rate", "standstill")  # `rs
 
 @dataclass(frozen=True)
 class EgoConfig:
-    """The plan. The last four fields add inputs that VAD lacks; off (0, false) in base."""
+    """The plan. The last five fields are what VAD lacks; off (0, false) in base."""
 
     commands: int = len(Command)
     steps: int = PLAN_STEPS
