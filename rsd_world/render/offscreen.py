@@ -154,6 +154,8 @@ class StackedBuffer:
         self._buffer.set_active(True)  # the engine draws all active buffers of the process
         self._engine.render_frame()
         self._buffer.set_active(False)
+        for states in (core.TransformState, core.RenderState):  # nobody else does: a window's task manager would
+            states.garbage_collect()
         shape = (self.count * self.height, self.width, 4)
         return _pixels(self.color, shape), _pixels(self.aux, shape) if self.aux is not None else None
 

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from panda3d import core
 from render_town import busy_street, small_town, snapshot
 
+from rsd_model.contracts import VehicleControl
 from rsd_model.geometry import bench2drive_rig
 from rsd_world.render import offscreen
 from rsd_world.render.renderer import Renderer
@@ -110,6 +112,19 @@ def test_every_kind_of_actor_has_a_mesh():
     from rsd_world.render.moving import MESHES
 
     assert set(MESHES) == set(ActorKind)
+
+
+def test_states_of_frames_gone_by_are_not_kept(gl):
+    def states_after(frames: int) -> int:
+        for _ in range(frames):
+            renderer.render(world.snapshot)
+            world.step(VehicleControl(throttle=0.4))
+        return core.TransformState.get_num_states() + core.RenderState.get_num_states()
+
+    world = World(Episode(town="alder", vehicles=40, pedestrians=20))
+    with Renderer(world.town, bench2drive_rig(32, 18)) as renderer:
+        early = states_after(20)
+        assert states_after(60) < 1.5 * early
 
 
 def test_triton_can_be_loaded_after_the_pipe_is_open(gl):
