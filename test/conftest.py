@@ -147,6 +147,10 @@ def _claim_domain() -> tuple[int, object]:
         except OSError:
             lock.close()
             continue
+        _remove_unused(_ports_of(domain))
+        if any(_ports_of(domain)):  # a node of an earlier test that Python has not freed yet would still answer
+            lock.close()
+            continue
         return domain, lock
     raise RuntimeError("every ROS domain is held by a test; is an old pytest still running?")
 
