@@ -64,16 +64,20 @@ class Watcher(Node):
         """Ask for `transition` until the planner is in `state`; an answer that is lost is not missed."""
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
-            if not (self._change.service_is_ready() and self._state.service_is_ready()):
-                rclpy.spin_once(self, timeout_sec=0.05)
-                continue
+            answer = self._ask(self._state, GetState.Request())
+            if answer is not None and answer.current_state.label == state:
+                return True
             request = ChangeState.Request()
             request.transition.label = transition
-            self.wait(self._change.call_async(request).done, ANSWER_SECONDS)
-            answer = self._state.call_async(GetState.Request())
-            if self.wait(answer.done, ANSWER_SECONDS) and answer.result().current_state.label == state:
-                return True
+            self._ask(self._change, request)
         return False
+
+    def _ask(self, client: Any, request: Any) -> Any:
+        """The answer of a service, or None where there is none in time."""
+        if not self.wait(client.service_is_ready, ANSWER_SECONDS):
+            return None
+        answer = client.call_async(request)
+        return answer.result() if self.wait(answer.done, ANSWER_SECONDS) else None
 
     def hears_all(self) -> bool:
         """Whether a sender of each topic is connected: what it sends from now on arrives."""
