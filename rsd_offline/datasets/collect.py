@@ -18,6 +18,7 @@ from rsd_model.contracts import PLAN_STEP_SECONDS, VehicleControl
 from rsd_model.geometry import bench2drive_rig
 from rsd_model.inputs import StandstillMemory
 from rsd_offline.datasets.episode_store import DriveFrame, encode_images, write_episode
+from rsd_offline.datasets.staged_walkers import StagedWalkers
 from rsd_offline.labeling.store import FrameLabel, ObjectLabel, write_shard
 from rsd_offline.worker_processes import worker_pool
 from rsd_world.expert.expert import Expert
@@ -45,6 +46,7 @@ class CollectConfig:
     image_width: int = 400
     image_height: int = 225
     perturbations_per_minute: float = 6.0
+    walkers_per_minute: float = 0.0  # groups that step onto the road before the vehicle
     student_weights: str = ""  # DAgger: safetensors of the driver; empty = the expert drives
     student_share: float = 0.8  # DAgger: share of the seconds in which the student drives
 
@@ -119,6 +121,9 @@ class EpisodeCollector:
         rng = np.random.default_rng([plan.episode.seed, 7])
         drivers = self._drivers(world, renderer, rng)
         expert = Expert(world)
+        walkers = StagedWalkers(
+            np.random.default_rng([plan.episode.seed, 8]), self.config.walkers_per_minute, plan.episode.dt
+        )
         frames: list[DriveFrame] = []
         objects: list[ObjectLabel] = []
         ticks_per_frame = round(PLAN_STEP_SECONDS / plan.episode.dt)
@@ -133,6 +138,7 @@ class EpisodeCollector:
                 frame, observation = record_frame(world, renderer, expert_plan.trajectory, since_standstill)
                 frames.append(frame)
                 objects += label_objects(world, observation, frame_id)
+            walkers.step(world)
             world.step(drivers(tick, expert_plan.control))
         labels = [FrameLabel(f"{plan.name}/{i:05d}", judged="all") for i in range(len(frames))]
         write_shard(self.out / "labels", plan.name, labels, objects, PRIVILEGED_TEACHER)
