@@ -31,6 +31,8 @@ class PlannerTargets:
     risk_map_mask: Tensor | None = None  # (B, rows, columns) bool, true where risk_map is known
     language_text: Tensor | None = None  # (B, 3, D) embeddings of what the teacher answered (ANSWERS); nan = no answer
     language_actions: Tensor | None = None  # (B, 3) int64, index into each of ACTION_SETS; UNKNOWN = no answer
+    signal_places: list[Tensor] | None = None  # B x (S, 3) centres of heads of traffic lights; perspective.py asks them
+    signal_labels: list[Tensor] | None = None  # B x (S,) int64, 0 = stop (red or yellow), 1 = go
     map_variants: list[Tensor] | None = None  # B x (M, V, P, 2) equivalent orders; None = made from map_points
 
     def __post_init__(self) -> None:

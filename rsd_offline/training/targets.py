@@ -17,6 +17,7 @@ from rsd_model.geometry import (
 from rsd_model.heads.risk import RiskHeadConfig
 from rsd_model.losses.risk_labels import risk_map_target
 from rsd_offline.datasets.episode_store import DriveFrame, Episode
+from rsd_offline.training.signals import signal_heads
 
 MIN_VISIBLE_PIXELS = 10  # over all cameras; an object below is not asked of the network
 RISK_DECAY = 0.8  # per future step of 0.5 s
@@ -38,6 +39,8 @@ class SampleTargets:
     command: int
     risk_map: np.ndarray  # (rows, columns)
     risk_map_mask: np.ndarray  # (rows, columns) bool
+    signal_places: np.ndarray  # (S, 3)
+    signal_labels: np.ndarray  # (S,)
     language_text: np.ndarray | None = None  # (3, D), nan = no answer
     language_actions: np.ndarray | None = None  # (3,), UNKNOWN = no answer
 
@@ -123,6 +126,7 @@ def sample_targets(
     boxes, futures, masks = boxes[inside], futures[inside], masks[inside]
     risk = np.array([risks.get(int(i), (np.nan, 0.0))[0] for i in frame.ids[inside]], dtype=float)
     places, values = swept_boxes(boxes, futures, masks, risk)
+    heads, labels = signal_heads(episode, frame)
     dense, known = risk_map_target(risk_head.cell_centres(), places, values, risk_head.falloff, judged_all)
     return SampleTargets(
         object_boxes=boxes.astype(np.float32),
@@ -136,4 +140,6 @@ def sample_targets(
         command=int(frame.command),
         risk_map=dense,
         risk_map_mask=known,
+        signal_places=base_to_lidar_points(heads).astype(np.float32),
+        signal_labels=labels,
     )

@@ -32,6 +32,17 @@ def arm_reach(town: Town, light: TrafficLight) -> float:
     return float(np.clip((ends.mean(axis=0) - light.position[:2]) @ left, -LONGEST_ARM, LONGEST_ARM))
 
 
+def head_offsets(town: Town, light: TrafficLight) -> np.ndarray:
+    """(2, 3) m, map: from the foot of the pole to the centres of the head on it and of the one over the lanes."""
+    reach = arm_reach(town, light)
+    along_arm = (reach if _has_arm(reach) else 0.0) * np.array([-np.sin(light.yaw), np.cos(light.yaw), 0.0])
+    return np.array([[0.0, 0.0, LOW], [*along_arm[:2], HIGH]])
+
+
+def _has_arm(reach: float) -> bool:
+    return abs(reach) > 1.0
+
+
 def _head(y: float, z: float) -> list[Mesh]:
     parts = [
         box((0.0, y, z), (0.28, 0.62, 1.72), HOUSING, FIXED),
@@ -50,7 +61,7 @@ def _head(y: float, z: float) -> list[Mesh]:
 def signal_mesh(reach: float) -> Mesh:
     """Pole, arm and heads, facing +x; `reach` is the arm's length to the left (negative: right)."""
     parts = [tube((0, 0, 0), (0, 0, HIGH + 0.6), 0.11, POLE, FIXED, sides=6), *_head(0.0, LOW)]
-    if abs(reach) > 1.0:
+    if _has_arm(reach):
         parts += [tube((-0.2, 0, HIGH + 0.5), (-0.2, reach, HIGH + 0.5), 0.07, POLE, FIXED), *_head(reach, HIGH)]
     else:
         parts += _head(0.0, HIGH)
@@ -59,6 +70,6 @@ def signal_mesh(reach: float) -> Mesh:
 
 def halo_mesh(reach: float) -> Mesh:
     """The glow in front of each lamp, and its image in a wet road."""
-    y_high = reach if abs(reach) > 1.0 else 0.0
+    y_high = reach if _has_arm(reach) else 0.0
     lamps = [((0.30, y, z + dz), k) for y, z in ((0.0, LOW), (y_high, HIGH)) for k, (dz, _, _) in enumerate(_LAMPS)]
     return merge([glow(center, k, HALO_RADIUS, facing=1.0) for center, k in lamps])

@@ -47,7 +47,7 @@ def write_drives(root: Path, episodes: int, frames: int = 10, risk: float = 0.6)
     """`episodes` equal episodes with their labels below `root`."""
     for number in range(episodes):
         name = f"drive_{number:05d}"
-        write_episode(root / name, [drive_frame(i) for i in range(frames)], RIG, {"town": "test"})
+        write_episode(root / name, [drive_frame(i) for i in range(frames)], RIG, {"town": "alder"})
         ids = [f"{name}/{i:05d}" for i in range(frames)]
         objects = [ObjectLabel(i, 7, "car", risk) for i in ids]
         write_shard(root / "labels", name, [FrameLabel(i, judged="all") for i in ids], objects, {"model": "test"})
