@@ -79,6 +79,8 @@ class NetworkImages:
 STANDING = 1.0  # m/s; slower counts as standing
 DRIVES_OFF = 1.5  # m of plan from which on a standing vehicle is about to start
 DANGER = 0.5  # risk from which on an object counts as dangerous
+PARTING_STEPS = 3  # of PLAN_STEP_SECONDS over which a drive is compared with the expert's plan
+PARTED = 1.0  # m/s
 BRAKES = 0.6  # of the way at constant speed; a shorter plan brakes
 
 
@@ -90,6 +92,24 @@ def moments(episode: Episode) -> np.ndarray:
     length = np.linalg.norm(np.diff(plans, axis=1), axis=2).sum(axis=1)
     brakes = length < BRAKES * speed * PLAN_STEPS * PLAN_STEP_SECONDS
     return np.where(speed < STANDING, np.where(length > DRIVES_OFF, 3, 2), np.where(brakes, 1, 0))
+
+
+def partings(episode: Episode) -> np.ndarray:
+    """(frames,) m/s by which the vehicle then drove faster than the expert's plan, in the mean of the next 1.5 s.
+
+    Of the last frames over what is left of the drive: that is where it collided.
+    """
+    frames = [episode.frame(i, with_images=False) for i in range(len(episode))]
+    speeds = np.zeros(len(frames))
+    for i, frame in enumerate(frames):
+        later = np.array([f.pose[:3, 3] for f in frames[i : i + 1 + PARTING_STEPS]])
+        steps = len(later) - 1
+        if steps:
+            planned = np.vstack([np.zeros((1, 2)), frame.plan[:steps]])
+            driven = np.linalg.norm(np.diff(later[:, :2], axis=0), axis=1).sum()
+            wanted = np.linalg.norm(np.diff(planned, axis=0), axis=1).sum()
+            speeds[i] = (driven - wanted) / (steps * PLAN_STEP_SECONDS)
+    return speeds
 
 
 def ego_state(frame: DriveFrame) -> EgoState:
@@ -120,6 +140,8 @@ class StepBatches(Dataset):
         self._samples = [_by_moment(group, train.history) for group in self._episodes]
         wanted = self._episodes if train.danger_share else []
         self._dangers = [_by_danger(group, train.history, risks) for group in wanted]
+        wanted = self._episodes if train.parting_share else []
+        self._partings = [_by_parting(group, train.history) for group in wanted]
 
     @property
     def frames(self) -> int:
@@ -140,7 +162,10 @@ class StepBatches(Dataset):
         return self._episodes[group][number], int(index)
 
     def _drawn_from(self, group: int, rng: np.random.Generator) -> np.ndarray:
-        """The frames (n, 2) of one kind of danger or moment, or, without their shares, of all."""
+        """The frames (n, 2) of one kind of parting, danger or moment, or, without their shares, of all."""
+        partings = self._partings[group] if self._partings else []
+        if partings and rng.random() < self._train.parting_share:
+            return partings[rng.integers(len(partings))]
         dangers, kinds = self._dangers[group] if self._dangers else [], self._samples[group]
         if dangers and rng.random() < self._train.danger_share:
             return dangers[rng.integers(len(dangers))]
@@ -205,6 +230,23 @@ def _by_danger(episodes: list[Episode], history: int, risks: Risks) -> list[np.n
     return [np.array(found[label]) for label in sorted(found)]
 
 
+def _by_parting(episodes: list[Episode], history: int) -> list[np.ndarray]:
+    """(episode, frame) of the frames (n, 2) at which a student drove PARTED faster than the expert, and slower.
+
+    A student errs seldom, and where it does is what it has yet to learn (Prakash et al., CVPR 2020).
+    """
+    found = [
+        (ahead > 0.0, e, i)
+        for e, episode in enumerate(episodes)
+        if episode.about.get("driver", "expert") != "expert"
+        for i, ahead in enumerate(partings(episode))
+        if i >= history and abs(ahead) > PARTED
+    ]
+    table = np.array(found, int).reshape(-1, 3)
+    kinds = [table[table[:, 0] == k, 1:] for k in (0, 1)]
+    return [kind for kind in kinds if len(kind)]
+
+
 def collate(samples: list[dict]) -> Batch:
     """Stack samples; time comes before the batch where a field has it."""
 
@@ -231,6 +273,7 @@ def collate_targets(samples: list[SampleTargets]) -> PlannerTargets:
         ego_future=torch.stack(ragged("ego_future")), ego_future_mask=torch.ones(len(samples), steps),
         command=torch.tensor([s.command for s in samples]), object_risks=ragged("object_risks"),
         risk_map=torch.stack(ragged("risk_map")), risk_map_mask=torch.stack(ragged("risk_map_mask")),
+        signal_places=ragged("signal_places"), signal_labels=ragged("signal_labels"),
         **language,
     )  # fmt: skip
 

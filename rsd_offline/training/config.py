@@ -40,6 +40,7 @@ class TrainConfig:
     camera_drop: float = 0.05  # chance that one camera of a sample is invalid
     recent_share: float = 0.5  # DAgger rounds: share of samples from the newest collection
     danger_share: float = 0.0  # share of samples that hold an object of high risk, each of its classes as often
+    parting_share: float = 0.0  # share of samples at which a student parted from the expert, faster and slower as often
     moment_shares: dict[str, float] = field(default_factory=dict)  # of cruise, brake, wait, start; {}: as recorded
     perspective_weight: float = 0.0  # of the loss that asks the image features what stands where; 0: they are not asked
     learning_rate: float = 4e-4
@@ -61,7 +62,15 @@ class TrainConfig:
             raise ConfigError("rounds: at least one round is needed")
         if self.precision not in ("fp32", "bf16", "auto"):
             raise ConfigError(f"precision: {self.precision!r} is none of fp32, bf16, auto")
-        for key in ("history_drop", "status_drop", "camera_drop", "recent_share", "danger_share", "ema"):
+        for key in (
+            "history_drop",
+            "status_drop",
+            "camera_drop",
+            "recent_share",
+            "danger_share",
+            "parting_share",
+            "ema",
+        ):
             if not 0.0 <= getattr(self, key) <= 1.0:
                 raise ConfigError(f"{key}: {getattr(self, key)} is not in [0, 1]")
         for number, stage in enumerate(self.rounds):

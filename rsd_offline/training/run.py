@@ -115,7 +115,7 @@ class TrainingRun:
         drawn = self.config if danger_share is None else replace(self.config, danger_share=danger_share)
         batches = self._batches(names, self.config.seed, drawn)
         undisturbed = {"history_drop": 0.0, "status_drop": 0.0, "camera_drop": 0.0}
-        clean = replace(self.config, **undisturbed, moment_shares={}, danger_share=0.0)
+        clean = replace(self.config, **undisturbed, moment_shares={}, danger_share=0.0, parting_share=0.0)
         validation = self._batches(["validation"], 1, clean)
         name = self.config.rounds[number].name
         console.print(f"{name}: {batches.frames} frames to learn from, {validation.frames} held back")

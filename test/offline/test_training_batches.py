@@ -9,7 +9,7 @@ from rsd_model.config import load_model_config
 from rsd_model.network import risk_head_config
 from rsd_offline.datasets.collect import CollectConfig
 from rsd_offline.datasets.episode_store import Episode, find_episodes, write_episode
-from rsd_offline.training.batches import StepBatches, moments
+from rsd_offline.training.batches import StepBatches, moments, partings
 from rsd_offline.training.config import MOMENTS, RoundConfig, TrainConfig
 
 TRAIN = TrainConfig("test", "", (RoundConfig("first", 1),), CollectConfig(), batch_size=4, history_drop=0.0)
@@ -71,3 +71,31 @@ def test_dangers_share_draws_frames_in_which_the_teacher_sees_a_dangerous_object
     batch = batches(risks, danger_share=1.0)[0]
     assert all(risk.nan_to_num().max() == pytest.approx(0.9) for risk in batch.targets.object_risks)
     assert not any((risk > 0.5).all() for risk in batches(risks, moment_shares={"cruise": 1.0})[0].targets.object_risks)
+
+
+def student_drive(folder, speeds):
+    """Frames 0.5 s apart at `speeds` m/s; the expert's plan is always 5 m/s."""
+    along = np.cumsum([0.0, *(0.5 * s for s in speeds)])
+    frames = []
+    for i, x in enumerate(along):
+        pose = np.eye(4)
+        pose[0, 3] = x
+        frames.append(dataclasses.replace(drive_frame(i), pose=pose, plan=straight(5.0)))
+    write_episode(folder, frames, RIG, {"driver": "student.safetensors"})
+    return Episode(folder)
+
+
+def straight(speed):
+    return np.column_stack([0.5 * speed * np.arange(1, 7), np.zeros(6)])
+
+
+def test_a_parting_is_how_much_faster_than_the_expert_was_driven_to_the_last_frame(tmp_path):
+    found = partings(student_drive(tmp_path / "drive", [5.0, 5.0, 5.0, 8.0, 8.0, 8.0, 8.0]))
+    np.testing.assert_allclose(found, [0.0, 1.0, 2.0, 3.0, 3.0, 3.0, 3.0, 0.0], atol=1e-6)
+
+
+def test_partings_share_draws_where_the_student_drove_otherwise_than_the_expert(batches, tmp_path):
+    student_drive(tmp_path / "data" / "student", [5.0, 5.0, 5.0, 8.0, 8.0, 2.0, 2.0, 2.0, 2.0])
+    drawn = batches(parting_share=1.0, status_drop=0.0)
+    for step in range(4):  # only frames of the student's drive, whose expert plans 5 m/s, are parted from
+        torch.testing.assert_close(drawn[step].targets.ego_future.norm(dim=-1), torch.full((4, 6), 2.5))
