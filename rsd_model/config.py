@@ -161,7 +161,7 @@ EGO_STATUS = ("known", "speed", "acceleration", "yaw_rate", "standstill")  # `rs
 
 @dataclass(frozen=True)
 class EgoConfig:
-    """The plan. The fields from `route_points` on are what VAD lacks; off (0, false) in base."""
+    """The plan. The last five fields are what VAD lacks; off (0, false) in base."""
 
     commands: int = len(Command)
     steps: int = PLAN_STEPS
@@ -172,8 +172,6 @@ class EgoConfig:
     bev_points: int = 0  # sampling points of the ego query into the BEV around each route point
     along_route: bool = False  # true: the plan is told along the route, as progress and distance beside it
     halts_apart: bool = False  # true: a plan to halt and one to drive on, and which it is to be (heads/ego.py)
-    halt_from: float = 0.5  # probability of the plan to halt from which it is the one
-    image_attention: bool = False  # true: the ego query also attends the images: a lamp stands in no cell of the BEV
 
     def __post_init__(self) -> None:
         for name in ("route_points", "bev_points"):
@@ -181,7 +179,6 @@ class EgoConfig:
         known = set(self.status) <= set(EGO_STATUS) and len(set(self.status)) == len(self.status)
         _check(known, "ego.status", self.status, f"each once of {', '.join(EGO_STATUS)}")
         _check(self.route_spacing > 0, "ego.route_spacing", self.route_spacing, "> 0")
-        _check(0.0 < self.halt_from < 1.0, "ego.halt_from", self.halt_from, "in (0, 1)")
         _check(not self.along_route or self.route_points > 1, "ego.along_route", True, "false without ego.route_points")
         _check(
             self.bev_points == 0 or self.route_points > 0, "ego.bev_points", self.bev_points,

@@ -78,14 +78,11 @@ class Planner(nn.Module):
         With the RiskHead also object_risk (B, Q) and risk_map (B, rows, columns); with `ego.halts_apart` both plans
         and the choice: ego_mode_preds (B, modes, commands, steps, 2) and ego_mode_scores (B, modes) logits.
         """
-        features = self.image_features(inputs.images) if features is None else features
         bev = self.encode(inputs, features)
         objects = self.object_head(bev)
         lanes = self.map_head(bev)
         motion = self.motion_head(objects, lanes)
-        plan = self.ego_head(
-            bev, objects, lanes, motion, inputs.route, inputs.ego_status, features[0], inputs.camera_valid
-        )
+        plan = self.ego_head(bev, objects, lanes, motion, inputs.route, inputs.ego_status)
         layers = len(objects.hidden)
         outputs = {
             "bev_embed": bev.transpose(0, 1),

@@ -17,7 +17,7 @@ from rsd_model.heads.map import MapQueries
 from rsd_model.heads.motion import MotionQueries
 from rsd_model.heads.objects import ObjectQueries
 from rsd_model.heads.route_frame import offsets_along_route
-from rsd_model.layers import DeformableAttention, InteractionLayer, MultiHeadAttention, regression_branch
+from rsd_model.layers import DeformableAttention, InteractionLayer, regression_branch
 
 EGO_MODES = ("drive", "halt")
 
@@ -27,7 +27,7 @@ class EgoPlan:
     """Raw output of the ego head."""
 
     features: Tensor  # (B, 1, 2 dims) what the plan is read from
-    offsets: Tensor  # (B, commands, steps, 2) offsets in m, LiDAR frame; of the chosen mode
+    offsets: Tensor  # (B, commands, steps, 2) offsets in m, LiDAR frame; of the likelier mode
     mode_offsets: Tensor | None = None  # (B, EGO_MODES, commands, steps, 2) with halts_apart
     mode_logits: Tensor | None = None  # (B, EGO_MODES)
 
@@ -89,39 +89,6 @@ class RouteContext(nn.Module):
         return self.bev_mlp(self.bev_squeeze(seen + asked).relu().flatten(1))[:, None]
 
 
-class ImageContext(nn.Module):
-    """What the ego query sees in the images themselves, as a summand of it. Not in VAD.
-
-    The BEV holds what stands on the road; a lamp of a few pixels across a junction reaches it by luck alone.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        dims = config.dims
-        self.camera_embedding = nn.Embedding(config.cameras, dims)
-        self.place_mlp = nn.Sequential(nn.Linear(2, dims), nn.ReLU(), nn.Linear(dims, dims))
-        self.norm = nn.LayerNorm(dims)
-        self.attention = MultiHeadAttention(dims, config.heads)
-        nn.init.zeros_(self.attention.out_proj.weight)  # at first it adds nothing to a trained query
-
-    def forward(self, query: Tensor, images: Tensor, camera_valid: Tensor | None) -> Tensor:
-        """query (B, 1, dims) to the same; images (B, N, dims, h, w) features; camera_valid (B, N) bool."""
-        height, width = images.shape[-2:]
-        rows = (torch.arange(height, device=images.device, dtype=query.dtype) + 0.5) / height
-        columns = (torch.arange(width, device=images.device, dtype=query.dtype) + 0.5) / width
-        places = self.place_mlp(torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1))  # (h, w, dims)
-        position = self.camera_embedding.weight[:, None, None] + places
-        tokens = self.norm(images.movedim(2, -1))
-        mask = None
-        if camera_valid is not None:  # with none valid all are attended: a softmax over nothing is not a number
-            kept = camera_valid | ~camera_valid.any(1, keepdim=True)
-            mask = kept.repeat_interleave(height * width, 1)[:, None, None]
-        attention = self.attention
-        key, value = (tokens + position).flatten(1, 3), tokens.flatten(1, 3)
-        projected = attention.project(query, 0), attention.project(key, 1), attention.project(value, 2)
-        return query + attention.attend(*projected, mask)
-
-
 class EgoHead(nn.Module):
     """Objects, map, motion and BEV to the plan of every command."""
 
@@ -142,7 +109,6 @@ class EgoHead(nn.Module):
         self.plan_branch = regression_branch(2 * dims, modes * ego.commands * ego.steps * 2)
         self.mode_branch = regression_branch(2 * dims, modes) if ego.halts_apart else None
         self.context = RouteContext(config) if ego.route_points or ego.status else None
-        self.image_context = ImageContext(config) if ego.image_attention else None
         # Quirk: the public code places the ego at the BEV's corner.
         place = torch.zeros(2) if config.quirks.ego_at_corner else torch.tensor(config.bev.ego_place)
         self.register_buffer("place", place.view(1, 1, 2), persistent=False)
@@ -157,20 +123,11 @@ class EgoHead(nn.Module):
         motion: MotionQueries,
         route: Tensor | None = None,
         status: Tensor | None = None,
-        images: Tensor | None = None,
-        camera_valid: Tensor | None = None,
     ) -> EgoPlan:
-        """Every object and map query is attended: the public score threshold of 0 lets all of them through.
-
-        images (B, N, dims, h, w) features and camera_valid (B, N) are read with `ego.image_attention` alone.
-        """
+        """Every object and map query is attended: the public score threshold of 0 lets all of them through."""
         query = self.query_embedding.weight.expand(len(bev), 1, -1)
         if self.context is not None:
             query = self.context(query, bev, route, status)
-        if self.image_context is not None:
-            if images is None:
-                raise ValueError("ego.image_attention needs the image features")
-            query = self.image_context(query, images, camera_valid)
         agents = self.agent_fusion(motion.features.flatten(2))
         position, agent_position = self.agent_position(self.place), self.agent_position(objects.centres)
         for layer in self.agent_layers:
@@ -184,8 +141,7 @@ class EgoHead(nn.Module):
         if self.mode_branch is None:
             return EgoPlan(features, offsets[:, 0])
         logits = self.mode_branch(features[:, 0]).float()
-        halts = logits.softmax(-1)[:, EGO_MODES.index("halt")] >= self.config.ego.halt_from
-        chosen = halts.long()[:, None, None, None, None].expand(-1, 1, *offsets.shape[2:])
+        chosen = logits.argmax(-1)[:, None, None, None, None].expand(-1, 1, *offsets.shape[2:])
         return EgoPlan(features, offsets.gather(1, chosen)[:, 0], offsets, logits)
 
     def _offsets(self, features: Tensor, route: Tensor | None) -> Tensor:

@@ -207,30 +207,3 @@ def test_half_precision_model_runs():
         out = model(replace(inputs, images=inputs.images.bfloat16()))
     assert torch.isfinite(out["ego_fut_preds"]).all()
     assert out["map_all_pts_preds"].dtype == torch.float32
-
-
-def test_images_reach_the_plan_by_attention_but_not_those_of_a_camera_that_is_not_valid():
-    config = smaller_images(replace(NANO, ego=replace(NANO.ego, image_attention=True), risk_head=None))
-    model, inputs = Planner(config).eval(), example_inputs(config)
-    head = model.ego_head.image_context
-    torch.nn.init.normal_(head.attention.out_proj.weight)
-    query, features = torch.randn(1, 1, config.dims), model.image_features(inputs.images)[0]
-    other = features.clone()
-    other[:, 2] += torch.randn_like(other[:, 2])
-    valid = torch.tensor([[True, True, False, True, True, True]])
-    with torch.inference_mode():
-        assert not torch.allclose(head(query, features, None), head(query, other, None))
-        torch.testing.assert_close(head(query, features, valid), head(query, other, valid))
-        assert torch.isfinite(head(query, features, torch.zeros(1, 6, dtype=torch.bool))).all()
-
-
-def test_a_plan_to_halt_is_given_from_the_configured_probability_on():
-    config = smaller_images(replace(NANO, ego=replace(NANO.ego, halts_apart=True, halt_from=0.3), risk_head=None))
-    model, inputs = Planner(config).eval(), example_inputs(config)
-    branch = model.ego_head.mode_branch[-1]
-    for probability, mode in ((0.29, 0), (0.31, 1)):
-        with torch.inference_mode():
-            branch.weight.zero_()
-            branch.bias.copy_(torch.tensor([1.0 - probability, probability]).log())
-            out = model(inputs)
-        assert torch.equal(out["ego_fut_preds"], out["ego_mode_preds"][:, mode])
