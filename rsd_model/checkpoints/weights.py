@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -74,6 +74,26 @@ def load_planner(path: str | Path, expected: ModelConfig | None = None) -> Plann
     model = Planner(config)
     load_into(model, state, str(path))
     return model.eval()
+
+
+def average_weights(
+    paths: Sequence[str | Path], out: str | Path, extra_metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write the mean of several weight files of one network, of one training run that went on (arXiv 2203.05482).
+
+    Raises WeightsError when they are of different networks.
+    """
+    first, *others = (load_planner(path) for path in paths)
+    mean = {key: value.float() for key, value in first.state_dict().items() if value.is_floating_point()}
+    for path, other in zip(paths[1:], others, strict=True):
+        differing = config_differences(other.config, first.config)
+        if differing:
+            raise WeightsError(f"{path}: cannot be averaged with {paths[0]}, {_shortened(differing)}")
+        for key, value in other.state_dict().items():
+            if key in mean:
+                mean[key] += value
+    load_into(first, {**first.state_dict(), **{key: value / len(paths) for key, value in mean.items()}}, str(out))
+    save_weights(first, out, extra_metadata)
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

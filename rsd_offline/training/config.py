@@ -20,6 +20,7 @@ class RoundConfig:
     collect: CollectConfig | None = None
     student_drives: bool = False  # DAgger: the weights of the round before drive
     danger_share: float | None = None  # of this round, instead of the run's
+    average_with: str = ""  # earlier round: this one's weights become the mean of both
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class TrainConfig:
             if not 0.0 <= getattr(self, key) <= 1.0:
                 raise ConfigError(f"{key}: {getattr(self, key)} is not in [0, 1]")
         for number, stage in enumerate(self.rounds):
+            if stage.average_with and stage.average_with not in [r.name for r in self.rounds[:number]]:
+                raise ConfigError(f"rounds[{number}].average_with: {stage.average_with!r} is no earlier round")
             if stage.danger_share is not None and not 0.0 <= stage.danger_share <= 1.0:
                 raise ConfigError(f"rounds[{number}].danger_share: {stage.danger_share} is not in [0, 1]")
         if self.rounds[0].student_drives:

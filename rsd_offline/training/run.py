@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from rsd_model.checkpoints.weights import average_weights
 from rsd_model.config import ModelConfig, load_model_config
 from rsd_model.heads.language import language_head_config
 from rsd_model.network import risk_head_config
@@ -57,8 +58,18 @@ class TrainingRun:
             if trains:
                 self._train(number, last_step)
             if trains or not self.weights(stage).exists():  # a round that was made longer has weights from before
-                self.trainer.export(self.weights(stage), {"run": self.config.name, "round": stage.name})
+                self._export(stage)
         return self.weights(self.config.rounds[-1])
+
+    def _export(self, stage: RoundConfig) -> None:
+        path, about = self.weights(stage), {"run": self.config.name, "round": stage.name}
+        if not stage.average_with:
+            self.trainer.export(path, about)
+            return
+        alone = path.with_stem(f"{stage.name}_alone")
+        self.trainer.export(alone, about)
+        earlier = next(r for r in self.config.rounds if r.name == stage.average_with)
+        average_weights([self.weights(earlier), alone], path, {**about, "average_with": earlier.name})
 
     def weights(self, stage: RoundConfig) -> Path:
         """Where the weights at the end of a round are written."""

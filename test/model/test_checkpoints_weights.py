@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from rsd_model.checkpoints.weights import (
     WeightsError,
+    average_weights,
     config_differences,
     load_into,
     load_planner,
@@ -83,3 +84,25 @@ def test_state_that_does_not_fit_lists_its_entries(saved):
         f"plan_branch.4.bias is (3,), expected {tuple(before.shape)}",
     )
     assert all(part in str(error.value) for part in told)
+
+
+def test_the_average_of_two_weight_files_is_their_mean_and_drives_as_one(tmp_path):
+    torch.manual_seed(0)
+    paths = [tmp_path / f"{k}.safetensors" for k in range(2)]
+    models = [Planner(NANO) for _ in paths]
+    for model, path in zip(models, paths, strict=True):
+        save_weights(model, path)
+    average_weights(paths, tmp_path / "mean.safetensors", {"note": "mean"})
+    mean = load_planner(tmp_path / "mean.safetensors", NANO).state_dict()
+    for key, value in mean.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.5 * (models[0].state_dict()[key] + models[1].state_dict()[key]))
+    assert read_metadata(tmp_path / "mean.safetensors")["note"] == "mean"
+
+
+def test_weights_of_two_networks_are_not_averaged(tmp_path):
+    other = replace(NANO, objects=replace(NANO.objects, queries=NANO.objects.queries + 1))
+    for name, config in (("a", NANO), ("b", other)):
+        save_weights(Planner(config), tmp_path / f"{name}.safetensors")
+    with pytest.raises(WeightsError, match="cannot be averaged"):
+        average_weights([tmp_path / "a.safetensors", tmp_path / "b.safetensors"], tmp_path / "c.safetensors")

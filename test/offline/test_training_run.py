@@ -121,3 +121,31 @@ def test_a_wrong_configuration_names_file_key_value_and_what_is_allowed(config, 
     with pytest.raises(ConfigError, match=message) as error:
         load_train_config(config)
     assert str(config) in str(error.value)
+
+
+def test_a_round_can_end_with_the_mean_of_its_weights_and_an_earlier_rounds(config, tmp_path, monkeypatch):
+    values = yaml.safe_load(config.read_text())
+    values["rounds"].append({"name": "second", "steps": 2, "average_with": "first"})
+    config.write_text(yaml.safe_dump(values))
+    for name in ("first", "validation"):
+        write_drives(tmp_path / "out" / "data" / name, 2)
+    settings = load_train_config(config)
+    stages = dataclasses.replace(settings.rounds[0], collect=settings.validation), settings.rounds[1]
+    run = TrainingRun(dataclasses.replace(settings, rounds=stages), tmp_path / "out", torch.device("cpu"))
+    monkeypatch.setattr(run, "_collect", lambda *_: None)
+    mean = load_planner(run.run()).state_dict()
+    first, alone = (
+        load_planner(tmp_path / f"out/weights/{n}.safetensors").state_dict() for n in ("first", "second_alone")
+    )
+    changed = [key for key, value in mean.items() if value.is_floating_point() and not torch.equal(value, first[key])]
+    assert changed
+    for key in changed:
+        torch.testing.assert_close(mean[key], 0.5 * (first[key] + alone[key]))
+
+
+def test_a_round_is_averaged_with_an_earlier_one_only(config):
+    values = yaml.safe_load(config.read_text())
+    values["rounds"][0]["average_with"] = "first"
+    config.write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError, match="no earlier round"):
+        load_train_config(config)
