@@ -46,6 +46,10 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * warm * (config.final_rate + (1.0 - config.final_rate) * cosine)
 
 
+def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in state.items()}
+
+
 class TrainedNetwork(nn.Module):
     """The planner with the heads that only its training needs: language and perspective."""
 
@@ -106,7 +110,7 @@ class Trainer:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         if ModelConfig.from_dict(state["model"]) != self.model_config:
             raise TrainingError(f"{self.checkpoint} holds another model configuration: choose another --out")
-        if state["network"].keys() != self.network.state_dict().keys():
+        if _shapes(state["network"]) != _shapes(self.network.state_dict()):
             raise TrainingError(f"{self.checkpoint} was trained with other heads: choose another --out")
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

@@ -149,3 +149,15 @@ def test_a_round_is_averaged_with_an_earlier_one_only(config):
     config.write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError, match="no earlier round"):
         load_train_config(config)
+
+
+def test_a_checkpoint_whose_heads_had_other_outputs_is_refused(tmp_path, config, monkeypatch):
+    values = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**values, "perspective_weight": 0.5}))
+    out = tmp_path / "out"
+    run_in(out, config, monkeypatch)
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    state["network"]["perspective.output.bias"] = state["network"]["perspective.output.bias"][:-1]
+    torch.save(state, out / "checkpoint.pt")
+    with pytest.raises(TrainingError, match="other heads"):
+        run_in(out, config, monkeypatch)
