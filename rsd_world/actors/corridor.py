@@ -40,13 +40,14 @@ class Leaders:
 
     gap: np.ndarray  # (V,) m from the front bumper, inf = free
     speed: np.ndarray  # (V,) m/s along the vehicle's path
+    pace: np.ndarray  # (V,) m/s whichever way
     index: np.ndarray  # (V,) into the obstacles, -1 = none
 
 
 def find_leaders(corridors: Corridors, obstacles: Obstacles) -> Leaders:
     """The nearest obstacle in each corridor; what is beside or behind the front half of the vehicle does not count."""
     count = len(corridors.offset)
-    leaders = Leaders(np.full(count, np.inf), np.zeros(count), np.full(count, -1))
+    leaders = Leaders(np.full(count, np.inf), np.zeros(count), np.zeros(count), np.full(count, -1))
     if count == 0 or len(obstacles.centers) == 0:
         return leaders
     vehicle, obstacle, sample = _near_pairs(corridors, obstacles)
@@ -59,6 +60,7 @@ def find_leaders(corridors: Corridors, obstacles: Obstacles) -> Leaders:
         if np.isfinite(nearest[k]):
             leaders.gap[vehicle[k]] = nearest[k]
             leaders.speed[vehicle[k]] = speed[k]
+            leaders.pace[vehicle[k]] = np.hypot(*obstacles.velocities[obstacle[k]])
             leaders.index[vehicle[k]] = obstacle[k]
     return leaders
 

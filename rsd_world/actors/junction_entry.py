@@ -55,7 +55,7 @@ class JunctionEntry:
             if distance < -1.0 and not let_in:
                 continue  # it stands over the line already; the corridor keeps it safe
             coming[vehicle.id] = (k, stop, distance)
-            claims.append(self._claim(vehicle, stop, distance, float(leaders.gap[k]), float(leaders.speed[k])))
+            claims.append(self._claim(vehicle, stop, distance, float(leaders.gap[k]), float(leaders.pace[k])))
         granted = self.rights.decide(claims, ego_inside)
         return self._gaps(vehicles, coming, granted)
 
@@ -75,12 +75,15 @@ class JunctionEntry:
                 gaps[k] = max(distance, 0.0)
         return gaps
 
-    def _claim(self, vehicle: Vehicle, stop: StopLine, distance: float, gap: float, leader_speed: float) -> Claim:
-        """What the vehicle asks for; it wants nothing yet while it is far, behind another, or has no room beyond."""
+    def _claim(self, vehicle: Vehicle, stop: StopLine, distance: float, gap: float, leader_pace: float) -> Claim:
+        """What the vehicle asks for; it wants nothing yet while it is far, behind another, or has no room beyond.
+
+        Who crosses its way takes no room: it will have gone, and a place kept by patience must not be lost to it.
+        """
         may_go = self._may_go(vehicle, stop, distance)
         asks_at = vehicle.speed**2 / (2.0 * 2.0) + 9.0
         length = stop.exit_s - stop.s + 2.0 * vehicle.half_length
-        no_room = leader_speed < 1.5 and gap < distance + length + 1.0
+        no_room = leader_pace < 1.5 and gap < distance + length + 1.0
         behind_another = gap < distance - 1.0
         return Claim(
             vehicle.id, stop.crossing, max(distance, 0.0), vehicle.speed,

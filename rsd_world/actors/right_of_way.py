@@ -12,7 +12,7 @@ from rsd_world.roads.lane_graph import LaneGraph
 from rsd_world.roads.town import StopSign
 
 CONFLICT_DISTANCE = 2.9  # m between two centre lines
-PATIENCE = 12.0  # s at the line, after which a vehicle counts as first in rank
+PATIENCE = 12.0  # s at the line, after which a vehicle counts as first in rank, before all that waited less
 MARGIN = 1.5  # s between one leaving and the next arriving
 STOP_SIGN_RANK = 4
 _TURN_RANK = {Command.STRAIGHT: 0, Command.RIGHT: 1, Command.LEFT: 2}
@@ -56,7 +56,7 @@ class RightOfWay:
 
     def decide(self, claims: Iterable[Claim], inside: Iterable[tuple[int, int]] = ()) -> set[int]:
         """Vehicles that get the lock now; `inside` adds (vehicle, lane) pairs that hold a lane without having asked."""
-        claims = sorted(claims, key=lambda c: (self._effective_rank(c), c.distance, c.vehicle))
+        claims = sorted(claims, key=lambda c: (self._effective_rank(c), -_patient(c), c.distance, c.vehicle))
         held = [*self.holders.items(), *inside]
         granted: set[int] = set()
         for claim in claims:
@@ -67,13 +67,13 @@ class RightOfWay:
             if not busy and not any(self._goes_before(other, claim, conflicts) for other in claims):
                 granted.add(claim.vehicle)
                 self.holders[claim.vehicle] = claim.lane
-            elif claim.waiting <= PATIENCE:
+            elif not _patient(claim):
                 continue
             held.append((claim.vehicle, claim.lane))  # who has waited long is let in by those that come after it
         return granted
 
     def _effective_rank(self, claim: Claim) -> int:
-        return 0 if claim.waiting > PATIENCE else self.rank(claim.lane)
+        return 0 if _patient(claim) else self.rank(claim.lane)
 
     def _goes_before(self, other: Claim, claim: Claim, conflicts: frozenset[int]) -> bool:
         if other.vehicle == claim.vehicle or other.lane not in conflicts or not other.may_go:
@@ -81,6 +81,11 @@ class RightOfWay:
         if self._effective_rank(other) >= self._effective_rank(claim) or other.speed < 0.5:
             return False
         return other.distance / max(other.speed, 0.5) < claim.clearing + MARGIN
+
+
+def _patient(claim: Claim) -> float:
+    """s a driver has waited, from PATIENCE on; before, 0."""
+    return claim.waiting if claim.waiting > PATIENCE else 0.0
 
 
 def _conflicts(graph: LaneGraph) -> dict[int, frozenset[int]]:

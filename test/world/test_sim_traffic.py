@@ -8,7 +8,8 @@ from rsd_model.contracts import Command, VehicleControl
 from rsd_model.geometry import pose_matrix
 from rsd_world.actors.boxes import box_corners_2d, boxes_overlap
 from rsd_world.actors.catalogue import CAR
-from rsd_world.actors.corridor import idm_acceleration
+from rsd_world.actors.corridor import Leaders, idm_acceleration
+from rsd_world.actors.junction_entry import JunctionEntry
 from rsd_world.actors.lane_path import build_path
 from rsd_world.actors.right_of_way import Claim, RightOfWay
 from rsd_world.actors.vehicle import Vehicle
@@ -261,13 +262,35 @@ def test_who_has_waited_long_is_let_in_by_the_next_one_that_comes(town):
     rights, left, straight = left_against_straight(town)
     first, second = claim(2, straight, distance=0.2), claim(3, straight, distance=30.0)
     waits = claim(1, left, distance=0.4, speed=0.0, waiting=20.0)
-    assert rights.decide([waits, first]) == {2}
+    assert rights.decide([first]) == {2}
     assert rights.decide([waits, second]) == set()  # the stream opens for it ...
     rights.release(2)
     assert rights.decide([waits, second]) == {1}
     assert rights.decide([second]) == set()
     rights.release(1)
     assert rights.decide([second]) == {3}  # ... and closes again
+
+
+def test_of_two_that_have_waited_long_the_one_who_waited_longer_goes_first(town):
+    rights, left, straight = left_against_straight(town)
+    longer = claim(1, left, distance=0.4, speed=0.0, waiting=40.0)
+    shorter = claim(2, straight, distance=0.3, speed=0.0, waiting=13.0)
+    assert rights.decide([shorter, longer]) == {1}
+    rights.release(1)
+    assert rights.decide([replace(longer, waiting=11.0), shorter]) == {2}
+
+
+@pytest.mark.parametrize(("pace", "goes"), [(8.0, True), (0.0, False)])
+def test_who_crosses_a_drivers_way_takes_no_room_and_who_stands_in_it_does(town, pace, goes):
+    world = plain_world(town, 1, pedestrians=0)
+    car = car_before(world, 3.0)
+    car.speed = 0.0
+    world.lights.force({light.id: LightState.GREEN for light in town.lights})
+    world.lights.step(0.0)
+    inside = car.next_stop.s - car.s - car.half_length + 6.0  # m, the obstacle stands across the way or passes
+    leaders = Leaders(np.array([inside]), np.zeros(1), np.array([pace]), np.zeros(1, int))
+    gaps = JunctionEntry(town.lanes, (), world.lights).stop_gaps([car], leaders, [], [])
+    assert np.isinf(gaps[0]) == goes
 
 
 def test_an_ego_that_cannot_stop_any_more_has_the_junction(town):
