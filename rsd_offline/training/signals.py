@@ -14,7 +14,7 @@ import numpy as np
 from rsd_model.contracts import MAP_CLASSES
 from rsd_model.geometry import transform_points
 from rsd_offline.datasets.episode_store import DriveFrame, Episode
-from rsd_world.render.signals import head_offsets
+from rsd_world.roads.signal_heads import head_offsets
 from rsd_world.roads.towns import load_town
 
 RECORDED = np.array([27.0, 13.0])  # m, |x|, |y| of a stop line's middle within which it is surely among the map lines

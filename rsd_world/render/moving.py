@@ -15,6 +15,7 @@ from rsd_world.render.ground_map import GroundMap, sun_casts_shadows
 from rsd_world.render.mesh import Mesh, geom_node
 from rsd_world.render.scene import HALO, SHADOW, Scene, blended, vectors
 from rsd_world.render.weather import Look
+from rsd_world.roads.signal_heads import arm_reach
 from rsd_world.roads.town import Town
 from rsd_world.state import ActorKind, ActorState, EgoVehicle, LightState
 
@@ -189,7 +190,7 @@ class Signals:
         self._uniforms: dict[int, core.PTA_LVecBase4f] = {}
         self._spots = scene.ground_map
         for light in town.lights:
-            reach = signals.arm_reach(town, light)
+            reach = arm_reach(town, light)
             uniforms = self._uniforms[light.id] = vectors(3)
             for mesh, material in ((signals.signal_mesh(reach), "actor"), (signals.halo_mesh(reach), "halo")):
                 node = scene.material(material).attach_new_node(

@@ -6,41 +6,19 @@ import numpy as np
 
 from rsd_world.render.glow import glow
 from rsd_world.render.mesh import Mesh, Rgb, box, fan, merge, tube
-from rsd_world.roads.town import Town, TrafficLight
+from rsd_world.roads.signal_heads import HIGH, LOW, has_arm
 
 POLE: Rgb = (0.05, 0.055, 0.06)
 HOUSING: Rgb = (0.010, 0.010, 0.011)
 FIXED = (1, 0, 0, 0)
 RED_LAMP, YELLOW_LAMP, GREEN_LAMP = 14, 15, 16
 LAMP_RADIUS = 0.22  # m, larger than the real 0.15 so that it is read at 30 m in a small image
-HIGH, LOW = 5.3, 2.7  # m, centre of the two heads
 HALO_RADIUS = 0.62  # m
-LONGEST_ARM = 8.0  # m
 _LAMPS = (
     (0.52, (0.10, 0.004, 0.004), RED_LAMP),
     (0.0, (0.09, 0.05, 0.002), YELLOW_LAMP),
     (-0.52, (0.002, 0.07, 0.025), GREEN_LAMP),
 )
-
-
-def arm_reach(town: Town, light: TrafficLight) -> float:
-    """How far, m to the left of the facing direction, the middle of the approach lanes lies from the pole."""
-    ends = np.array([town.lanes.lanes[i].points[-1, :2] for i in light.lanes])
-    if not len(ends):
-        return 0.0
-    left = np.array([-np.sin(light.yaw), np.cos(light.yaw)])
-    return float(np.clip((ends.mean(axis=0) - light.position[:2]) @ left, -LONGEST_ARM, LONGEST_ARM))
-
-
-def head_offsets(town: Town, light: TrafficLight) -> np.ndarray:
-    """(2, 3) m, map: from the foot of the pole to the centres of the head on it and of the one over the lanes."""
-    reach = arm_reach(town, light)
-    along_arm = (reach if _has_arm(reach) else 0.0) * np.array([-np.sin(light.yaw), np.cos(light.yaw), 0.0])
-    return np.array([[0.0, 0.0, LOW], [*along_arm[:2], HIGH]])
-
-
-def _has_arm(reach: float) -> bool:
-    return abs(reach) > 1.0
 
 
 def _head(y: float, z: float) -> list[Mesh]:
@@ -61,7 +39,7 @@ def _head(y: float, z: float) -> list[Mesh]:
 def signal_mesh(reach: float) -> Mesh:
     """Pole, arm and heads, facing +x; `reach` is the arm's length to the left (negative: right)."""
     parts = [tube((0, 0, 0), (0, 0, HIGH + 0.6), 0.11, POLE, FIXED, sides=6), *_head(0.0, LOW)]
-    if _has_arm(reach):
+    if has_arm(reach):
         parts += [tube((-0.2, 0, HIGH + 0.5), (-0.2, reach, HIGH + 0.5), 0.07, POLE, FIXED), *_head(reach, HIGH)]
     else:
         parts += _head(0.0, HIGH)
@@ -70,6 +48,6 @@ def signal_mesh(reach: float) -> Mesh:
 
 def halo_mesh(reach: float) -> Mesh:
     """The glow in front of each lamp, and its image in a wet road."""
-    y_high = reach if _has_arm(reach) else 0.0
+    y_high = reach if has_arm(reach) else 0.0
     lamps = [((0.30, y, z + dz), k) for y, z in ((0.0, LOW), (y_high, HIGH)) for k, (dz, _, _) in enumerate(_LAMPS)]
     return merge([glow(center, k, HALO_RADIUS, facing=1.0) for center, k in lamps])
