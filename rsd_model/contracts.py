@@ -139,6 +139,7 @@ class PlannerOutput:
     risk_grid: RiskGrid
     valid_share: float  # share of cameras that were valid, [0, 1]
     timings: dict[str, float] = field(default_factory=dict)  # ms by stage
+    emergency: str = ""  # why the trajectory brakes fully instead of being the network's; empty: it is the network's
 
 
 @dataclass(frozen=True)

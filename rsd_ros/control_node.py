@@ -22,6 +22,7 @@ from std_msgs.msg import Bool
 
 from rsd_model.contracts import EgoState, VehicleControl
 from rsd_model.control import FollowerParameters, TrajectoryFollower, target_speed
+from rsd_model.stop_plan import advance_trajectory
 from rsd_ros import qos
 from rsd_ros.command_messages import (
     FULL_BRAKE,
@@ -45,7 +46,6 @@ from rsd_ros.parameters import declare, read
 from rsd_ros.peer_check import PeerCheck
 from rsd_ros.plan_messages import trajectory_points
 from rsd_ros.program import run_node
-from rsd_ros.stop_plan import advance_trajectory
 
 TIMER_PERIOD = 0.02  # s, wall time
 FIRST_PERIOD, LONGEST_PERIOD = 0.1, 0.5  # s that the follower's integrals take a tick for

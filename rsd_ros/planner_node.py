@@ -119,6 +119,7 @@ class PlannerNode(LifecycleNode):
             settings.plan_timeout,
             settings.stop_deceleration,
             settings.stop_at_route_end,
+            settings.emergency_brake,
         )
         self.planning = PlanningCycle(self._runtime, self.inputs, self._outputs, self.diagnostics, rules, self._now)
         self._subscribe()

@@ -12,6 +12,8 @@ import numpy as np
 from std_msgs.msg import Header
 
 from rsd_model.contracts import Command, EgoState, FrameSet, PlannerOutput
+from rsd_model.emergency_brake import EmergencyBrake
+from rsd_model.stop_plan import carry_path, stop_within, stopping_trajectory
 from rsd_ros.camera_sync import ImageSet
 from rsd_ros.compat.messages import CameraStatus, PlannerStatus, StageTiming
 from rsd_ros.conversions import NANOSECONDS, InvalidInput, ns_to_stamp
@@ -19,7 +21,6 @@ from rsd_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from rsd_ros.plan_messages import check_output, stop_message, trajectory_message
 from rsd_ros.plan_publishers import PlanPublishers
 from rsd_ros.sensor_inputs import Instant, SensorInputs
-from rsd_ros.stop_plan import carry_path, stop_within, stopping_trajectory
 
 STOP_PERIOD = 0.1  # s, wall time between two stop trajectories of the watchdog
 ROUTE_END = 1.0  # m of route left that count as its end
@@ -45,6 +46,7 @@ class StopRules:
     plan_timeout: float  # s without a plan though images come
     deceleration: float  # m/s^2
     at_route_end: bool
+    emergency_brake: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class PlanningCycle:
         self._since = self._alive = now()  # ns, ROS time of the start and of the last plan
         self._stamp: int | None = None  # ns, of the last set
         self._stopped_at = 0.0  # s, wall, last stop trajectory
+        self._brake = EmergencyBrake() if rules.emergency_brake else None
         self._thread = threading.Thread(target=self._run, name="planning", daemon=True)
         self.plans = 0
 
@@ -113,6 +116,8 @@ class PlanningCycle:
         started = time.perf_counter()
         if self._stamp is None or not 0 < image_set.stamp - self._stamp <= NANOSECONDS:
             self._runtime.reset()  # the BEV memory is of another time
+            if self._brake is not None:
+                self._brake.reset()
         self._stamp = image_set.stamp
         instant = self.inputs.instant(image_set)
         converted = time.perf_counter()
@@ -125,6 +130,8 @@ class PlanningCycle:
         if self._rules.at_route_end and instant.remaining is not None and instant.remaining <= ROUTE_END:
             self._stop("the route ends here; publish the next one", instant.stamp, level=OK)
             return
+        if self._brake is not None:
+            output = self._brake.check(output, instant.frame.ego.speed)
         self._publish(instant, output)
         stages = {
             "sync": 1e3 * instant.waited,
@@ -132,7 +139,7 @@ class PlanningCycle:
             **(output.timings or {"network": 1e3 * (planned - converted)}),
             "publish": 1e3 * (time.perf_counter() - planned),
         }
-        self._report(instant, stages, 1e3 * (time.perf_counter() - started))
+        self._report(instant, output.emergency, stages, 1e3 * (time.perf_counter() - started))
 
     def _publish(self, instant: Instant, output: PlannerOutput) -> None:
         trajectory = output.trajectory
@@ -143,10 +150,10 @@ class PlanningCycle:
         self._publishers.plan(trajectory_message(output, trajectory, header), trajectory)
         self._publishers.scene(output, trajectory, header)
 
-    def _report(self, instant: Instant, stages: dict[str, float], total: float) -> None:
+    def _report(self, instant: Instant, emergency: str, stages: dict[str, float], total: float) -> None:
         self.plans += 1
         self._diagnostics.set("time", OK, "time runs forward")
-        problems = list(instant.problems)
+        problems = [*([emergency] if emergency else []), *instant.problems]
         state = PlannerStatus.STATE_DEGRADED if problems else PlannerStatus.STATE_OK
         level, sentence = (WARN, "; ".join(problems)) if problems else (OK, "plans from all cameras")
         counters = self.inputs.synchronizer.counters

@@ -8,6 +8,7 @@ import numpy as np
 
 from rsd_model.contracts import PLAN_STEP_SECONDS, PLAN_STEPS, FrameSet, PlannerOutput, VehicleControl
 from rsd_model.control import FollowerParameters, TrajectoryFollower
+from rsd_model.emergency_brake import EmergencyBrake
 from rsd_model.inference import PlannerRuntime
 from rsd_world.expert.expert import Expert
 from rsd_world.render.renderer import Renderer
@@ -79,9 +80,12 @@ class StudentPolicy:
 
     name = "student"
 
-    def __init__(self, runtime: PlannerRuntime, renderer: Renderer, plan_every: int = 1) -> None:
+    def __init__(
+        self, runtime: PlannerRuntime, renderer: Renderer, plan_every: int = 1, emergency_brake: bool = True
+    ) -> None:
         self.runtime = runtime
         self.renderer = renderer
+        self.brake = EmergencyBrake() if emergency_brake else None
         self.plan_every = plan_every  # ticks
         self.output: PlannerOutput | None = None
 
@@ -89,11 +93,23 @@ class StudentPolicy:
         self.runtime.reset()
         self._follower = TrajectoryFollower(FollowerParameters())
         self._tick = 0
+        self.emergencies: list[str] = []  # when and why it braked
+        if self.brake is not None:
+            self.brake.reset()
 
     def act(self, world: World) -> VehicleControl:
         if self._tick % self.plan_every == 0:
-            self.output = self.runtime.plan(frame_set(world, self.renderer))
+            self.output = self._plan(world)
         self._tick += 1
         assert self.output is not None
         age = world.ego_state().stamp - self.output.stamp
         return self._follower.control(self.output.trajectory, world.ego_state().speed, age)
+
+    def _plan(self, world: World) -> PlannerOutput:
+        output = self.runtime.plan(frame_set(world, self.renderer))
+        if self.brake is None:
+            return output
+        output = self.brake.check(output, world.ego_state().speed)
+        if output.emergency:
+            self.emergencies.append(f"{output.stamp:.1f} s {output.emergency}")
+        return output

@@ -281,6 +281,47 @@ def test_a_network_that_fails_stops_the_vehicle_and_is_tried_again(ros_domain: i
         assert b.drive_until(b.vehicle.plans)
 
 
+class Obstructed(StraightRuntime):
+    """Its object stands still in the way, 3 m before the bumper, while `in_the_way` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_the_way = threading.Event()
+
+    def plan(self, frame):
+        output = super().plan(frame)
+        if self.in_the_way.is_set():
+            output.objects.boxes[0, :2], output.objects.velocities[0] = (8.0, 0.0), 0.0
+        return output
+
+
+def test_a_plan_that_is_about_to_hit_something_gives_way_to_full_braking(ros_domain: int):
+    runtime = Obstructed()
+    with bench(ros_domain, runtime) as b:
+        b.start()
+        runtime.in_the_way.set()
+        assert b.drive_until(b.vehicle.stops)
+        plan = b.vehicle.stops()[-1]
+        assert "emergency brake: car 8.0 m away" in plan.stop_reason
+        assert length_of(plan) == pytest.approx(8.0**2 / (2.0 * 7.0), abs=0.1)
+        assert b.drive_until(lambda: any("emergency brake" in m for m in b.vehicle.status().messages))
+        assert b.vehicle.status().state == PlannerStatus.STATE_DEGRADED
+        assert all(c.valid for c in b.vehicle.status().cameras)
+        assert b.drive_until(lambda: any("emergency brake" in m for m in b.vehicle.told("planning")))
+        runtime.in_the_way.clear()
+        b.vehicle.forget()
+        assert b.drive_until(lambda: b.vehicle.plans() and not b.vehicle.plans()[-1].is_stop)
+
+
+def test_without_the_emergency_brake_the_network_s_plan_is_sent(ros_domain: int):
+    runtime = Obstructed()
+    runtime.in_the_way.set()
+    with bench(ros_domain, runtime, emergency_brake=False) as b:
+        b.start()
+        assert b.drive_until(lambda: len(b.vehicle.plans()) >= 5)
+        assert not b.vehicle.stops()
+
+
 def test_a_best_effort_camera_on_a_reliable_subscription_is_told_of(ros_domain: int):
     with bench(ros_domain) as b:
         profile = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from rsd_model.contracts import Command
 from rsd_model.geometry import pose_matrix, rotation_z
+from rsd_model.stop_plan import advance_trajectory, carry_path, stop_within, stopping_trajectory
 from rsd_ros.route import RouteTracker, commands_from_geometry, resample
-from rsd_ros.stop_plan import advance_trajectory, carry_path, stop_within, stopping_trajectory
 
 
 def arc(start: np.ndarray, heading: float, radius: float, angle: float) -> np.ndarray:

@@ -1,0 +1,131 @@
+"""Emergency brake: a plan that meets a detected object sooner than the vehicle could stop gives way to full braking.
+
+A network that imitates has hardly ever seen the second before a collision. What it then still sees is enough to brake:
+the vehicle on its plan and every object at its velocity, as oriented boxes, over the time that braking takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rsd_model.contracts import (
+    OBJECT_CLASSES,
+    PLAN_STEP_SECONDS,
+    PLAN_STEPS,
+    STANDSTILL,
+    DetectedObjects,
+    PlannerOutput,
+)
+from rsd_model.stop_plan import stopping_trajectory
+
+TIME_STEP = 0.1  # s between the instants that are compared
+MOVES = 0.02  # m in TIME_STEP from which on a plan has a heading
+
+
+@dataclass(frozen=True)
+class EmergencyBrakeSettings:
+    """When it brakes. The defaults suit a passenger car and the shipped weights."""
+
+    deceleration: float = 7.0  # m/s^2 of full braking
+    reaction: float = 0.3  # s until the brakes hold
+    min_score: float = 0.25  # of an object
+    least_speed: float = 2.0  # m/s below which nothing is begun: a slow plan must be able to leave what it touches
+    confirmations: int = 2  # plans in a row that meet an object, before it brakes
+    release: float = 0.25  # s without contact ahead, after which it lets go
+    length: float = 4.9  # m, of the vehicle
+    width: float = 2.0  # m
+
+
+class EmergencyBrake:
+    """Checks one plan after another of one drive."""
+
+    def __init__(self, settings: EmergencyBrakeSettings | None = None) -> None:
+        self.settings = settings or EmergencyBrakeSettings()
+        self.reset()
+
+    def reset(self) -> None:
+        """A new drive begins, or time has jumped."""
+        self._meetings, self._until = 0, -np.inf
+
+    def check(self, output: PlannerOutput, speed: float) -> PlannerOutput:
+        """The output as it is, or with full braking on its path and `emergency` saying why; `speed` in m/s."""
+        settings = self.settings
+        horizon = settings.reaction + 0.5 * speed / settings.deceleration
+        seconds, index = first_contact(output.trajectory, output.objects, horizon, settings)
+        braking = output.stamp <= self._until
+        if index is None or not (braking or speed >= settings.least_speed):
+            self._meetings = 0
+        else:
+            self._meetings += 1
+            braking = braking or self._meetings >= settings.confirmations
+            self._until = output.stamp + settings.release if braking else -np.inf
+        if not braking or speed < STANDSTILL:
+            self._until = -np.inf
+            return output
+        reason = "emergency brake"
+        if index is not None:
+            name, away = OBJECT_CLASSES[output.objects.labels[index]], np.hypot(*output.objects.boxes[index, :2])
+            reason += f": {name.replace('_', ' ')} {away:.1f} m away, contact in {seconds:.1f} s"
+        trajectory = stopping_trajectory(output.trajectory, speed, settings.deceleration)
+        return replace(output, trajectory=trajectory, emergency=reason)
+
+
+def first_contact(
+    trajectory: np.ndarray, objects: DetectedObjects, horizon: float, settings: EmergencyBrakeSettings
+) -> tuple[float, int | None]:
+    """Seconds until the vehicle on `trajectory` (6, 2) m, base_link, touches an object, and which; (inf, None): none.
+
+    Objects keep their velocity. Those behind the vehicle's middle are left to it: braking helps against none of them.
+    """
+    times = np.arange(0.0, horizon + 1e-6, TIME_STEP)
+    reach = np.abs(trajectory).max(initial=0.0) + settings.length
+    distance = np.hypot(objects.boxes[:, 0], objects.boxes[:, 1]) - np.hypot(*objects.velocities.T) * horizon
+    near = (objects.scores >= settings.min_score) & (objects.boxes[:, 0] > 0.0) & (distance < reach + 10.0)
+    if not near.any():
+        return np.inf, None
+    places, yaws = _along(trajectory, times)
+    boxes = objects.boxes[near]
+    centres = boxes[None, :, :2] + times[:, None, None] * objects.velocities[near]
+    own = np.array([settings.length, settings.width])
+    touch = boxes_touch(places[:, None], yaws[:, None], own, centres, boxes[:, 6], boxes[:, 3:5])
+    if not touch.any():
+        return np.inf, None
+    first = int(touch.any(axis=1).argmax())
+    return float(times[first]), int(np.flatnonzero(near)[touch[first].argmax()])
+
+
+def _along(trajectory: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 2) m and (T,) rad of a vehicle that follows the plan; standing it looks ahead."""
+    points = np.vstack([np.zeros((1, 2)), trajectory])
+    at = np.arange(PLAN_STEPS + 1) * PLAN_STEP_SECONDS
+    places = np.stack([np.interp(times, at, points[:, k]) for k in range(2)], axis=1)
+    steps = np.diff(places, axis=0, prepend=places[:1])
+    moves = np.hypot(steps[:, 0], steps[:, 1]) > MOVES
+    return places, np.where(moves, np.arctan2(steps[:, 1], steps[:, 0]), 0.0)
+
+
+def boxes_touch(
+    centre_a: np.ndarray,
+    yaw_a: np.ndarray,
+    size_a: np.ndarray,
+    centre_b: np.ndarray,
+    yaw_b: np.ndarray,
+    size_b: np.ndarray,
+) -> np.ndarray:
+    """Whether oriented rectangles overlap: centres (..., 2) m, yaws (...) rad, full sizes (..., 2) m, broadcast.
+
+    Separating axes: those of either rectangle (Gottschalk et al., SIGGRAPH 1996).
+    """
+    delta, turn = centre_b - centre_a, yaw_b - yaw_a
+    cos, sin = np.abs(np.cos(turn)), np.abs(np.sin(turn))
+
+    def near(yaw: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
+        forward = np.abs(delta[..., 0] * np.cos(yaw) + delta[..., 1] * np.sin(yaw))
+        left = np.abs(delta[..., 1] * np.cos(yaw) - delta[..., 0] * np.sin(yaw))
+        reach_forward = 0.5 * (own[..., 0] + other[..., 0] * cos + other[..., 1] * sin)
+        reach_left = 0.5 * (own[..., 1] + other[..., 0] * sin + other[..., 1] * cos)
+        return (forward < reach_forward) & (left < reach_left)
+
+    return near(yaw_a, size_a, size_b) & near(yaw_b, size_b, size_a)
