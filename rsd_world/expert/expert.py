@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 YELLOW_BRAKING = 3.2  # m/s^2, who cannot stop with it drives on at yellow
 RED_BRAKING = 7.0  # m/s^2, and at red
 CENTRE_GAP = 0.4  # m before a line: the centre has not crossed it, which is what counts
-SIGN_ZONE = 5.0  # m of the front before its line in which a stop counts
+# A stop well inside the rule's zone, whose lines lie up to 0.7 m on.
+SIGN_ZONE = 4.0  # m of the front before its line in which a stop counts
 WALKER_BRAKING = 4.0  # m/s^2 with which the ego could still stop for a walker that steps out
 PASSING_DIFFERENCE = 3.5  # m/s faster than a vehicle on the next lane
 PATIENCE = 15.0  # s of standing, after which narrower gaps between crossing vehicles will do
