@@ -3,6 +3,9 @@
 It configures the planner, waits until a sender of each topic is connected, activates the planner, and writes what it
 has heard to the JSON file OUT once TICKS messages of each have come. Where it waits in vain, it says so and exits
 with 1.
+
+Control is to hear the odometry from here (`WATCHED_ODOMETRY`): the world waits for its command, so that no tick passes
+unheard on a machine that does not let this process run for a while.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from rsd_ros.conversions import stamp_to_ns
 
 ANSWER_SECONDS = 5.0  # for a service's answer; DDS may lose the first ones, so they are asked again
 SECONDS = 150.0  # for each of the steps
+WATCHED_ODOMETRY = "/watched/odometry"
 
 
 class Watcher(Node):
@@ -36,7 +40,8 @@ class Watcher(Node):
         super().__init__("watcher")
         self.heard: dict[str, list[list]] = {"odometry": [], "status": [], "commands": []}
         self.senders: dict[str, int] = {}  # connected ones, by topic
-        self._listen(Odometry, "/carla/ego_vehicle/odometry", "odometry", qos.ODOMETRY, _motion)
+        self._relay = self.create_publisher(Odometry, WATCHED_ODOMETRY, qos.SENSOR_OUT)
+        self._listen(Odometry, "/carla/ego_vehicle/odometry", "odometry", qos.ODOMETRY, self._relayed)
         self._listen(PlannerStatus, "/rsd/planner/status", "status", qos.STATUS, lambda m: [int(m.state)])
         control = "/carla/ego_vehicle/vehicle_control_cmd"
         self._listen(CarlaEgoVehicleControl, control, "commands", qos.CONTROL, lambda m: [])
@@ -49,6 +54,11 @@ class Watcher(Node):
 
         events = SubscriptionEventCallbacks(matched=functools.partial(self._on_matched, name))
         self.create_subscription(kind, topic, hear, profile, event_callbacks=events)
+
+    def _relayed(self, message: Odometry) -> list[float]:
+        self._relay.publish(message)
+        position = message.pose.pose.position
+        return [position.x, position.y, message.twist.twist.linear.x]
 
     def _on_matched(self, name: str, info: Any) -> None:
         self.senders[name] = info.current_count
@@ -80,13 +90,9 @@ class Watcher(Node):
         return answer.result() if self.wait(answer.done, ANSWER_SECONDS) else None
 
     def hears_all(self) -> bool:
-        """Whether a sender of each topic is connected: what it sends from now on arrives."""
-        return len(self.senders) == len(self.heard) and all(self.senders.values())
-
-
-def _motion(message: Odometry) -> list[float]:
-    position = message.pose.pose.position
-    return [position.x, position.y, message.twist.twist.linear.x]
+        """Whether a sender of each topic, and who hears the odometry from here, are connected."""
+        senders = len(self.senders) == len(self.heard) and all(self.senders.values())
+        return senders and self._relay.get_subscription_count() > 0
 
 
 def main(out: Path, ticks: int) -> str:

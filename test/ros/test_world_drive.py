@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drive_watcher import WATCHED_ODOMETRY
 
 from rsd_model.checkpoints.weights import save_weights
 from rsd_model.config import load_model_config
@@ -63,7 +64,10 @@ def test_three_processes_over_dds_drive_as_one_process_does(start_process, weigh
         "-m", "rsd_ros.planner_node", "--ros-args", *sim, "-p", f"weights:={weights}", "-p", "sync_deadline:=5.0",
         "-p", "device:=cpu", "-p", "autostart:=false",
     )  # fmt: skip
-    control = start_process("-m", "rsd_ros.control_node", "--ros-args", *sim, "-p", "trajectory_wait:=10.0")
+    control = start_process(
+        "-m", "rsd_ros.control_node", "--ros-args", *sim, "-p", "trajectory_wait:=10.0", "-p",
+        f"odometry_topic:={WATCHED_ODOMETRY}",
+    )  # fmt: skip
     episode = [argument for name, value in EPISODE.items() for argument in ("-p", f"{name}:={value}")]
     # It waits for a planner that listens, and the planner for the watcher: nobody drives before all is heard.
     world = start_process(
