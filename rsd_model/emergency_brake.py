@@ -80,20 +80,16 @@ def first_contact(
     Objects keep their velocity. Those behind the vehicle's middle are left to it: braking helps against none of them.
     """
     times = np.arange(0.0, horizon + 1e-6, TIME_STEP)
-    reach = np.abs(trajectory).max(initial=0.0) + settings.length
-    distance = np.hypot(objects.boxes[:, 0], objects.boxes[:, 1]) - np.hypot(*objects.velocities.T) * horizon
-    near = (objects.scores >= settings.min_score) & (objects.boxes[:, 0] > 0.0) & (distance < reach + 10.0)
-    if not near.any():
-        return np.inf, None
+    ahead = (objects.scores >= settings.min_score) & (objects.boxes[:, 0] > 0.0)
     places, yaws = _along(trajectory, times)
-    boxes = objects.boxes[near]
-    centres = boxes[None, :, :2] + times[:, None, None] * objects.velocities[near]
+    boxes = objects.boxes[ahead]
+    centres = boxes[None, :, :2] + times[:, None, None] * objects.velocities[ahead]
     own = np.array([settings.length, settings.width])
     touch = boxes_touch(places[:, None], yaws[:, None], own, centres, boxes[:, 6], boxes[:, 3:5])
     if not touch.any():
         return np.inf, None
     first = int(touch.any(axis=1).argmax())
-    return float(times[first]), int(np.flatnonzero(near)[touch[first].argmax()])
+    return float(times[first]), int(np.flatnonzero(ahead)[touch[first].argmax()])
 
 
 def _along(trajectory: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
