@@ -29,6 +29,10 @@ START_GAP = 25.0  # m around the ego's start without traffic
 CYCLING_LIMIT = 15.0  # m/s, no cyclists appear on faster roads
 GATE_BRAKING = 3.0  # m/s^2, who cannot stop at a gate with it drives on
 CYCLIST_OFFSET = -0.9  # m from the lane's centre
+EGO_BRAKING = 4.0  # m/s^2; where the ego cannot stop any more with it, drivers expect it to be
+ROOM_TO_CROSS = 6.0  # m that who waits for an ego on its way across leaves it, to be driven on with
+CROSSES = 0.7  # cosine of the angle between two driving directions, below which one is across the other
+EXPECTED = 5.0  # m ahead of the ego, at most: further on, its outline would let a narrow car through
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ class Traffic:
         speed = np.array([v.speed for v in self.vehicles])
         desired = np.array([_desired(v) for v in self.vehicles])
         minimum = np.array([1.0 if v.blueprint.kind is ActorKind.BICYCLE else 2.0 for v in self.vehicles])
+        minimum[self._stopped_by_crossing(around.ego, leaders)] = ROOM_TO_CROSS
         acceleration = idm_acceleration(speed, desired, gap, leader_speed, minimum)
         at_line = idm_acceleration(speed, desired, line_gaps + 1.2, np.zeros(len(speed)), 1.6)
         acceleration = np.minimum(acceleration, at_line)
@@ -159,6 +164,7 @@ class Traffic:
         centers = np.array([*(v.position[:2] for v in self.vehicles), ego.position[:2]])
         yaws = np.array([*(v.yaw for v in self.vehicles), ego.yaw])
         outlines = box_outlines(centers, yaws, np.concatenate([sizes, [ego.size[:2]]]))
+        outlines[-1] = expected_outline(ego)
         heading = np.stack([np.cos(yaws), np.sin(yaws)], axis=-1)
         speeds = np.array([*(v.speed for v in self.vehicles), ego.speed])
         other = around.obstacles
@@ -168,6 +174,11 @@ class Traffic:
             np.concatenate([outlines, other.outlines, doors.outlines]),
             np.concatenate([speeds[:, None] * heading, other.velocities, doors.velocities]),
         )
+
+    def _stopped_by_crossing(self, ego: EgoVehicle, leaders: Leaders) -> np.ndarray:
+        """(V,) bool: its leader is the ego, which does not drive its way."""
+        along = np.cos(np.array([v.yaw for v in self.vehicles]) - ego.yaw)
+        return (leaders.index == len(self.vehicles)) & (along < CROSSES)
 
     def _gate_gap(self, vehicle: Vehicle, gates: dict[int, float]) -> float:
         """m from the front to a closed gate on its way, inf = none, or too late to stop there."""
@@ -253,9 +264,20 @@ def _open_doors(vehicles: Sequence[Vehicle]) -> Obstacles:
     return Obstacles(centers, outlines, np.zeros_like(centers))
 
 
+def expected_outline(ego: EgoVehicle) -> np.ndarray:
+    """(12, 2) m, map: the ego as other drivers reckon with it, up to where it could stop, bent as it turns."""
+    length, width, _ = ego.size
+    ahead = min(max(ego.speed, 0.0) ** 2 / (2.0 * EGO_BRAKING), EXPECTED)
+    local = box_outlines(np.array([[0.5 * ahead, 0.0]]), np.zeros(1), np.array([[length + ahead, width]]))[0]
+    curvature = ego.yaw_rate / max(ego.speed, 1.0)
+    local[:, 1] += 0.5 * curvature * np.maximum(local[:, 0], 0.0) ** 2
+    cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
+    return ego.position[:2] + local @ np.array([[cos, sin], [-sin, cos]])
+
+
 def _heedless(vehicle: Vehicle, ego: EgoVehicle) -> bool:
     """It takes its right of way from a moving ego that is not ahead on its own lane."""
-    return not vehicle.yields_to_ego and abs(ego.speed) > 1.0 and np.cos(vehicle.yaw - ego.yaw) < 0.7
+    return not vehicle.yields_to_ego and abs(ego.speed) > 1.0 and np.cos(vehicle.yaw - ego.yaw) < CROSSES
 
 
 def _lateral_plan(vehicles: Sequence[Vehicle]) -> np.ndarray:

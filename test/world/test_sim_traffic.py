@@ -170,6 +170,20 @@ def test_a_car_waits_behind_an_open_door_and_drives_on_when_it_closes(town):
     assert car.s > parked.s + 5.0
 
 
+@pytest.mark.parametrize(("speed", "brakes"), [(7.0, True), (2.0, False)])
+def test_a_car_brakes_for_an_ego_that_comes_across_and_cannot_stop_any_more(town, speed, brakes):
+    world = plain_world(town, 1, pedestrians=0)
+    car = car_before(world, 70.0)
+    yaw = float(car.path.yaw[int(car.s)])
+    along, across = np.array([np.cos(yaw), np.sin(yaw)]), np.array([-np.sin(yaw), np.cos(yaw)])
+    beside = np.append(car.path.points[int(car.s) + 15, :2] - 6.5 * across, 0.0)
+    for _ in range(20):  # the ego is held there: who lets it pass waits on
+        world.set_ego(pose_matrix(beside, yaw + 0.5 * np.pi), speed)
+        world.step(VehicleControl())
+    assert (car.speed < 2.0) is brakes
+    assert float((car.position[:2] - beside[:2]) @ along) < -3.0 if brakes else car.speed > 7.0
+
+
 def test_a_car_stops_at_a_closed_gate_if_it_still_can(town):
     world = plain_world(town, 1, pedestrians=0)
     car = car_before(world, 70.0)
