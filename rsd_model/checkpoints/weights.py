@@ -30,7 +30,10 @@ def save_weights(model: nn.Module, path: str | Path, extra_metadata: Mapping[str
     metadata = {**(extra_metadata or {}), CONFIG_KEY: json.dumps(config.to_dict())}
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
+    partial.touch()
+    mode = partial.stat().st_mode
     save_file(state, partial, metadata=metadata)
+    partial.chmod(mode)  # safetensors makes a file that its owner alone may read
     partial.replace(path)
 
 

@@ -49,6 +49,11 @@ def test_truncated_file_is_told(saved, tmp_path, kept):
         load_weights(path)
 
 
+def test_whoever_may_read_other_new_files_may_read_weights(saved, tmp_path):
+    (tmp_path / "other").touch()
+    assert saved[1].stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_missing_file_is_told(tmp_path):
     with pytest.raises(WeightsError, match=r"gone\.safetensors: no such weight file"):
         load_weights(tmp_path / "gone.safetensors")
