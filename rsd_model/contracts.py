@@ -139,7 +139,8 @@ class PlannerOutput:
     risk_grid: RiskGrid
     valid_share: float  # share of cameras that were valid, [0, 1]
     timings: dict[str, float] = field(default_factory=dict)  # ms by stage
-    emergency: str = ""  # why the trajectory brakes fully instead of being the network's; empty: it is the network's
+    stop_reason: str = ""  # why the trajectory stops short of the network's; empty: it is the network's
+    emergency: bool = False  # it brakes fully
 
 
 @dataclass(frozen=True)

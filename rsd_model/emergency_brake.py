@@ -2,6 +2,7 @@
 
 A network that imitates has hardly ever seen the second before a collision. What it then still sees is enough to brake:
 the vehicle on its plan and every object at its velocity, as oriented boxes, over the time that braking takes.
+A slow vehicle waits instead, for a while, while its plan starts into an object.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rsd_model.contracts import (
 from rsd_model.stop_plan import stopping_trajectory
 
 TIME_STEP = 0.1  # s between the instants that are compared
+FORGETS = 1.0  # s without an object in the way, after which it would wait for the next one again
 MOVES = 0.02  # m in TIME_STEP from which on a plan has a heading
 
 
@@ -31,7 +33,9 @@ class EmergencyBrakeSettings:
     deceleration: float = 7.0  # m/s^2 of full braking
     reaction: float = 0.3  # s until the brakes hold
     min_score: float = 0.25  # of an object
-    least_speed: float = 2.0  # m/s below which nothing is begun: a slow plan must be able to leave what it touches
+    least_speed: float = 2.0  # m/s, below it no braking is begun, but waited
+    start: float = 1.5  # s to contact, sooner than which a slow vehicle waits ...
+    patience: float = 5.0  # s, ... and for so long: what is seen there may be none, and it must be able to leave
     confirmations: int = 2  # plans in a row that meet an object, before it brakes
     release: float = 0.25  # s without contact ahead, after which it lets go
     length: float = 4.9  # m, of the vehicle
@@ -48,28 +52,45 @@ class EmergencyBrake:
     def reset(self) -> None:
         """A new drive begins, or time has jumped."""
         self._meetings, self._until = 0, -np.inf
+        self._waits_since = self._met = -np.inf  # s, of a slow vehicle
 
     def check(self, output: PlannerOutput, speed: float) -> PlannerOutput:
-        """The output as it is, or with full braking on its path and `emergency` saying why; `speed` in m/s."""
+        """The output as it is, or a stop on its path with `stop_reason` saying why; `speed` in m/s.
+
+        `emergency` is set where it brakes fully, not where a slow vehicle waits.
+        """
         settings = self.settings
-        horizon = settings.reaction + 0.5 * speed / settings.deceleration
+        slow = speed < settings.least_speed
+        braking_time = settings.reaction + 0.5 * speed / settings.deceleration
+        horizon = max(braking_time, settings.start) if slow else braking_time
         seconds, index = first_contact(output.trajectory, output.objects, horizon, settings)
-        braking = output.stamp <= self._until
-        if index is None or not (braking or speed >= settings.least_speed):
-            self._meetings = 0
-        else:
-            self._meetings += 1
-            braking = braking or self._meetings >= settings.confirmations
-            self._until = output.stamp + settings.release if braking else -np.inf
-        if not braking or speed < STANDSTILL:
-            self._until = -np.inf
-            return output
-        reason = "emergency brake"
+        self._meetings = self._meetings + 1 if index is not None else 0
+        confirmed = self._meetings >= settings.confirmations
+        if speed >= STANDSTILL and (output.stamp <= self._until or (confirmed and not slow)):
+            if index is not None:
+                self._until = output.stamp + settings.release
+            return self._stopped(output, speed, "emergency brake", seconds, index)
+        self._until = -np.inf
+        if slow and confirmed and self._is_patient(output.stamp):
+            return self._stopped(output, speed, "waits", seconds, index)
+        return output
+
+    def _is_patient(self, stamp: float) -> bool:
+        """Whether a slow vehicle has not yet waited for long; asked while its plan meets an object."""
+        if stamp - self._met > FORGETS:
+            self._waits_since = stamp
+        self._met = stamp
+        return stamp - self._waits_since <= self.settings.patience
+
+    def _stopped(
+        self, output: PlannerOutput, speed: float, reason: str, seconds: float, index: int | None
+    ) -> PlannerOutput:
+        emergency = reason == "emergency brake"
         if index is not None:
             name, away = OBJECT_CLASSES[output.objects.labels[index]], np.hypot(*output.objects.boxes[index, :2])
             reason += f": {name.replace('_', ' ')} {away:.1f} m away, contact in {seconds:.1f} s"
-        trajectory = stopping_trajectory(output.trajectory, speed, settings.deceleration)
-        return replace(output, trajectory=trajectory, emergency=reason)
+        trajectory = stopping_trajectory(output.trajectory, speed, self.settings.deceleration)
+        return replace(output, trajectory=trajectory, stop_reason=reason, emergency=emergency)
 
 
 def first_contact(
@@ -78,13 +99,15 @@ def first_contact(
     """Seconds until the vehicle on `trajectory` (6, 2) m, base_link, touches an object, and which; (inf, None): none.
 
     Objects keep their velocity. Those behind the vehicle's middle are left to it: braking helps against none of them.
+    One that is centred on the vehicle itself is none.
     """
     times = np.arange(0.0, horizon + 1e-6, TIME_STEP)
-    ahead = (objects.scores >= settings.min_score) & (objects.boxes[:, 0] > 0.0)
+    own = np.array([settings.length, settings.width])
+    on_it = (np.abs(objects.boxes[:, :2]) < 0.5 * own).all(axis=1)
+    ahead = (objects.scores >= settings.min_score) & (objects.boxes[:, 0] > 0.0) & ~on_it
     places, yaws = _along(trajectory, times)
     boxes = objects.boxes[ahead]
     centres = boxes[None, :, :2] + times[:, None, None] * objects.velocities[ahead]
-    own = np.array([settings.length, settings.width])
     touch = boxes_touch(places[:, None], yaws[:, None], own, centres, boxes[:, 6], boxes[:, 3:5])
     if not touch.any():
         return np.inf, None

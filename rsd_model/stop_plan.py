@@ -34,7 +34,7 @@ def stopping_trajectory(path: np.ndarray, speed: float, deceleration: float) -> 
     speed = max(float(speed), 0.0)
     time = np.minimum(STEP_TIMES, speed / deceleration)
     distances = speed * time - 0.5 * deceleration * time**2
-    return _along(_ahead(path), distances)
+    return _along(path_ahead(path), distances)
 
 
 def stop_within(trajectory: np.ndarray, speed: float, distance: float, deceleration: float) -> np.ndarray:
@@ -62,7 +62,7 @@ def _braking(speed: float, distance: float, deceleration: float) -> np.ndarray:
     return speed * np.minimum(STEP_TIMES, cruise) + speed * time - 0.5 * harder * time**2
 
 
-def _ahead(path: np.ndarray) -> np.ndarray:
+def path_ahead(path: np.ndarray) -> np.ndarray:
     """The vehicle's place followed by the points of the path that are still ahead of it."""
     passed = np.flatnonzero(path[:, 0] <= 0.1)
     rest = path[passed[-1] + 1 :] if len(passed) else path

@@ -59,7 +59,7 @@ class Plan:
 
     stamp: int  # ns
     points: np.ndarray  # (6, 2) m, base_link at `stamp`
-    stop_reason: str  # empty for a plan made from images
+    stop_reason: str  # empty where it is no stop trajectory
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ class ControlNode(Node):
 
     def _on_trajectory(self, message: PlannedTrajectory) -> None:
         try:
-            plan = Plan(stamp_to_ns(message.header.stamp), trajectory_points(message), message.stop_reason)
+            reason = message.stop_reason if message.is_stop else ""
+            plan = Plan(stamp_to_ns(message.header.stamp), trajectory_points(message), reason)
         except InvalidInput as problem:
             self.diagnostics.set("trajectory", ERROR, str(problem))
             return

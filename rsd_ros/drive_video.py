@@ -27,6 +27,7 @@ SILENT = 0.5  # s without images after which moments without any are shown, too
 LAST_SHOWN = 0.1  # s that the last picture stands
 TIME_BASE = Fraction(1, 1000)  # s
 RED: Color = (80, 80, 255)
+AMBER: Color = (60, 180, 255)
 # where a camera belongs in the 3 x 2 mosaic, by the words in its name
 ORDER = ("front_left", "front", "front_right", "back_left", "back", "back_right")
 COMMANDS = {
@@ -115,9 +116,10 @@ class DriveVideo:
 
     def _risk_words(self, strip: np.ndarray, moment: Moment) -> None:
         left, width = 250, 370
-        if moment.trajectory.is_stop:
-            put_text(strip, "STOPPING", (left, 8), 28, RED, bold=True)
-            put_text(strip, shortened(moment.trajectory.stop_reason, 12, width), (left, 52), 12, RED)
+        if reason := moment.trajectory.stop_reason:
+            color = RED if moment.trajectory.is_stop else AMBER
+            put_text(strip, "STOPPING", (left, 8), 28, color, bold=True)
+            put_text(strip, shortened(reason, 12, width), (left, 52), 12, color)
             return
         top = moment.top_object
         if top is None:

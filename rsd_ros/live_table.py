@@ -68,7 +68,10 @@ def rows(watch: WatchNode) -> dict[str, str]:
 
 
 def _command(plan: PlannedTrajectory) -> str:
-    return COMMANDS[Command(plan.command)] + (f" [red]stopping: {escape(plan.stop_reason)}[/]" if plan.is_stop else "")
+    words = COMMANDS[Command(plan.command)]
+    if not plan.stop_reason:
+        return words
+    return words + f" [{'red' if plan.is_stop else 'yellow'}]stopping: {escape(plan.stop_reason)}[/]"
 
 
 def _highest_risk(objects: list[Any]) -> str:

@@ -75,7 +75,7 @@ def trajectory_message(output: PlannerOutput, trajectory: np.ndarray, header: He
         for command in Command
     ]
     message.valid_share = float(output.valid_share)
-    message.is_stop, message.stop_reason = bool(output.emergency), output.emergency
+    message.is_stop, message.stop_reason = output.emergency, output.stop_reason
     return message
 
 

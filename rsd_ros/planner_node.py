@@ -120,6 +120,7 @@ class PlannerNode(LifecycleNode):
             settings.stop_deceleration,
             settings.stop_at_route_end,
             settings.emergency_brake,
+            settings.stop_signs,
         )
         self.planning = PlanningCycle(self._runtime, self.inputs, self._outputs, self.diagnostics, rules, self._now)
         self._subscribe()

@@ -12,7 +12,7 @@ import numpy as np
 from std_msgs.msg import Header
 
 from rsd_model.contracts import Command, EgoState, FrameSet, PlannerOutput
-from rsd_model.emergency_brake import EmergencyBrake
+from rsd_model.safeguards import Safeguards
 from rsd_model.stop_plan import carry_path, stop_within, stopping_trajectory
 from rsd_ros.camera_sync import ImageSet
 from rsd_ros.compat.messages import CameraStatus, PlannerStatus, StageTiming
@@ -47,6 +47,7 @@ class StopRules:
     deceleration: float  # m/s^2
     at_route_end: bool
     emergency_brake: bool = True
+    stop_signs: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class PlanningCycle:
         self._since = self._alive = now()  # ns, ROS time of the start and of the last plan
         self._stamp: int | None = None  # ns, of the last set
         self._stopped_at = 0.0  # s, wall, last stop trajectory
-        self._brake = EmergencyBrake() if rules.emergency_brake else None
+        self._safeguards = Safeguards(rules.emergency_brake, rules.stop_signs)
         self._thread = threading.Thread(target=self._run, name="planning", daemon=True)
         self.plans = 0
 
@@ -116,8 +117,7 @@ class PlanningCycle:
         started = time.perf_counter()
         if self._stamp is None or not 0 < image_set.stamp - self._stamp <= NANOSECONDS:
             self._runtime.reset()  # the BEV memory is of another time
-            if self._brake is not None:
-                self._brake.reset()
+            self._safeguards.reset()
         self._stamp = image_set.stamp
         instant = self.inputs.instant(image_set)
         converted = time.perf_counter()
@@ -130,8 +130,7 @@ class PlanningCycle:
         if self._rules.at_route_end and instant.remaining is not None and instant.remaining <= ROUTE_END:
             self._stop("the route ends here; publish the next one", instant.stamp, level=OK)
             return
-        if self._brake is not None:
-            output = self._brake.check(output, instant.frame.ego.speed)
+        output = self._safeguards.check(output, instant.frame)
         self._publish(instant, output)
         stages = {
             "sync": 1e3 * instant.waited,
@@ -139,7 +138,7 @@ class PlanningCycle:
             **(output.timings or {"network": 1e3 * (planned - converted)}),
             "publish": 1e3 * (time.perf_counter() - planned),
         }
-        self._report(instant, output.emergency, stages, 1e3 * (time.perf_counter() - started))
+        self._report(instant, output, stages, 1e3 * (time.perf_counter() - started))
 
     def _publish(self, instant: Instant, output: PlannerOutput) -> None:
         trajectory = output.trajectory
@@ -150,10 +149,10 @@ class PlanningCycle:
         self._publishers.plan(trajectory_message(output, trajectory, header), trajectory)
         self._publishers.scene(output, trajectory, header)
 
-    def _report(self, instant: Instant, emergency: str, stages: dict[str, float], total: float) -> None:
+    def _report(self, instant: Instant, output: PlannerOutput, stages: dict[str, float], total: float) -> None:
         self.plans += 1
         self._diagnostics.set("time", OK, "time runs forward")
-        problems = [*([emergency] if emergency else []), *instant.problems]
+        problems = [*([output.stop_reason] if output.emergency else []), *instant.problems]
         state = PlannerStatus.STATE_DEGRADED if problems else PlannerStatus.STATE_OK
         level, sentence = (WARN, "; ".join(problems)) if problems else (OK, "plans from all cameras")
         counters = self.inputs.synchronizer.counters

@@ -18,6 +18,7 @@ def drive(
     weather: Annotated[list[str] | None, typer.Option(help="weathers in turn; default all six")] = None,
     plan_every: Annotated[int, typer.Option(help="simulation ticks between two plans")] = 1,
     emergency_brake: Annotated[bool, typer.Option(help="brake fully before a contact, as the planner node")] = True,
+    stop_signs: Annotated[bool, typer.Option(help="halt before each perceived stop line, as the planner node")] = True,
     workers: Annotated[int, typer.Option(help="processes")] = 2,
     out: Annotated[Path | None, typer.Option(help="write the report as JSON, anew after each drive")] = None,
     resume: Annotated[bool, typer.Option(help="keep the drives that OUT holds already")] = False,
@@ -41,7 +42,9 @@ def drive(
         raise typer.BadParameter("give the report to go on with as --out", param_hint="--resume")
     if policy == "student" and weights is None:
         weights = config_path("weights/nano.safetensors")
-    config = DriveConfig(policy, str(weights or ""), plan_every=plan_every, emergency_brake=emergency_brake)
+    config = DriveConfig(
+        policy, str(weights or ""), plan_every=plan_every, emergency_brake=emergency_brake, stop_signs=stop_signs
+    )
     names = [info.name for info in scenario_catalogue()] if scenarios else []
     episodes = evaluation_episodes(town, routes, seed, names, weather or list(WEATHERS))
     try:

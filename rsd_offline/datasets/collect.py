@@ -177,8 +177,8 @@ class EpisodeCollector:
 
         if self._student is None:
             runtime = PlannerRuntime(Path(self.config.student_weights), device="cpu")
-            # Without the emergency brake: what leads to a collision is what it has to see.
-            self._student = StudentPolicy(runtime, renderer, plan_every=2, emergency_brake=False)
+            # Without safeguards: what leads to a collision is what it has to see.
+            self._student = StudentPolicy(runtime, renderer, plan_every=2, emergency_brake=False, stop_signs=False)
         self._student.renderer = renderer
         return self._student
 

@@ -33,7 +33,8 @@ class DriveConfig:
     weights: str = ""  # safetensors of the student
     device: str = "cpu"
     plan_every: int = 1  # ticks between two plans of the student
-    emergency_brake: bool = True  # of the student, as the planner node has it
+    emergency_brake: bool = True  # of the student, as the planner node has it ...
+    stop_signs: bool = True  # ... and this
     image_width: int = 400
     image_height: int = 225
     max_seconds: float = 240.0  # safety net; the world ends a drive by its own rules before
@@ -54,7 +55,7 @@ class DriveResult:
     outcome: str
     seconds: float  # simulated
     infractions: tuple[str, ...]  # in words
-    emergencies: tuple[str, ...] = ()  # plans that braked in an emergency, in words
+    stops: tuple[str, ...] = ()  # plans that the emergency brake or a stop sign stopped, in words
 
 
 class Driver:
@@ -73,8 +74,8 @@ class Driver:
         while not world.done and world.time < self.config.max_seconds:
             world.step(policy.act(world))
         words = tuple(f"{i.time:.1f} s {i.kind.value}: {i.detail}" for i in world.infractions)
-        emergencies = tuple(policy.emergencies) if isinstance(policy, StudentPolicy) else ()
-        return DriveResult(episode, score_episode(world), world.outcome, world.time, words, emergencies)
+        stops = tuple(policy.stops) if isinstance(policy, StudentPolicy) else ()
+        return DriveResult(episode, score_episode(world), world.outcome, world.time, words, stops)
 
     def _policy(self, world: World) -> Policy:
         if self.config.policy == "expert":
@@ -91,7 +92,10 @@ class Driver:
             rig = bench2drive_rig(self.config.image_width, self.config.image_height)
             renderer = Renderer(world.town, rig)
             runtime = PlannerRuntime(Path(self.config.weights), device=self.config.device)
-            self._student = StudentPolicy(runtime, renderer, self.config.plan_every, self.config.emergency_brake)
+            config = self.config
+            self._student = StudentPolicy(
+                runtime, renderer, config.plan_every, config.emergency_brake, config.stop_signs
+            )
             self._town = world.town.name
         return self._student
 
@@ -139,7 +143,7 @@ def result_row(result: DriveResult) -> dict[str, Any]:
         **asdict(result.episode), "outcome": result.outcome, "seconds": round(result.seconds, 1),
         "driving_score": score.driving_score, "route_completion": score.route_completion, "success": score.success,
         "efficiency": score.efficiency, "comfort": score.comfort, "infractions": list(result.infractions),
-        "emergencies": list(result.emergencies), "score": asdict(score),
+        "stops": list(result.stops), "score": asdict(score),
     }  # fmt: skip
 
 
@@ -147,8 +151,8 @@ def result_of(row: dict[str, Any]) -> DriveResult:
     """The result that `result_row` made `row` of."""
     episode = Episode(**{f.name: row[f.name] for f in fields(Episode)})
     score = EpisodeScore(**{**row["score"], "route": RouteScore(**row["score"]["route"])})
-    infractions, emergencies = tuple(row["infractions"]), tuple(row["emergencies"])
-    return DriveResult(episode, score, row["outcome"], row["seconds"], infractions, emergencies)
+    infractions, stops = tuple(row["infractions"]), tuple(row["stops"])
+    return DriveResult(episode, score, row["outcome"], row["seconds"], infractions, stops)
 
 
 def report_config(config: DriveConfig) -> dict[str, Any]:

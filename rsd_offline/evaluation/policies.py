@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-from rsd_model.contracts import PLAN_STEP_SECONDS, PLAN_STEPS, FrameSet, PlannerOutput, VehicleControl
+from rsd_model.contracts import PLAN_STEP_SECONDS, PLAN_STEPS, CameraRig, FrameSet, PlannerOutput, VehicleControl
 from rsd_model.control import FollowerParameters, TrajectoryFollower
-from rsd_model.emergency_brake import EmergencyBrake
 from rsd_model.inference import PlannerRuntime
+from rsd_model.safeguards import Safeguards
 from rsd_world.expert.expert import Expert
 from rsd_world.render.renderer import Renderer
 from rsd_world.world import World
@@ -58,9 +59,8 @@ class RouteFollowerPolicy:
         return self._follower.control(trajectory, world.ego_state().speed)
 
 
-def frame_set(world: World, renderer: Renderer) -> FrameSet:
-    """What the planner is given at this instant: rendered images, ego state, command and route, nothing privileged."""
-    images = renderer.render(world.snapshot).rgb
+def frame_set(world: World, rig: CameraRig, images: Sequence[np.ndarray]) -> FrameSet:
+    """What the planner is given at this instant: its rendered images, ego state, command and route; nothing else."""
     count = len(images)
     ego = world.ego_state()
     return FrameSet(
@@ -68,7 +68,7 @@ def frame_set(world: World, renderer: Renderer) -> FrameSet:
         images=tuple(images),
         stamps=np.full(count, ego.stamp),
         valid=np.ones(count, bool),
-        rig=renderer.rig,
+        rig=rig,
         ego=ego,
         command=world.command(),
         route=world.route_ahead(),
@@ -81,11 +81,16 @@ class StudentPolicy:
     name = "student"
 
     def __init__(
-        self, runtime: PlannerRuntime, renderer: Renderer, plan_every: int = 1, emergency_brake: bool = True
+        self,
+        runtime: PlannerRuntime,
+        renderer: Renderer,
+        plan_every: int = 1,
+        emergency_brake: bool = True,
+        stop_signs: bool = True,
     ) -> None:
         self.runtime = runtime
         self.renderer = renderer
-        self.brake = EmergencyBrake() if emergency_brake else None
+        self.safeguards = Safeguards(emergency_brake, stop_signs)
         self.plan_every = plan_every  # ticks
         self.output: PlannerOutput | None = None
 
@@ -93,9 +98,8 @@ class StudentPolicy:
         self.runtime.reset()
         self._follower = TrajectoryFollower(FollowerParameters())
         self._tick = 0
-        self.emergencies: list[str] = []  # when and why it braked
-        if self.brake is not None:
-            self.brake.reset()
+        self.stops: list[str] = []  # when and why it was stopped short of the network's plan
+        self.safeguards.reset()
 
     def act(self, world: World) -> VehicleControl:
         if self._tick % self.plan_every == 0:
@@ -106,10 +110,8 @@ class StudentPolicy:
         return self._follower.control(self.output.trajectory, world.ego_state().speed, age)
 
     def _plan(self, world: World) -> PlannerOutput:
-        output = self.runtime.plan(frame_set(world, self.renderer))
-        if self.brake is None:
-            return output
-        output = self.brake.check(output, world.ego_state().speed)
-        if output.emergency:
-            self.emergencies.append(f"{output.stamp:.1f} s {output.emergency}")
+        frame = frame_set(world, self.renderer.rig, self.renderer.render(world.snapshot).rgb)
+        output = self.safeguards.check(self.runtime.plan(frame), frame)
+        if output.stop_reason:
+            self.stops.append(f"{output.stamp:.1f} s {output.stop_reason}")
         return output

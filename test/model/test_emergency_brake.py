@@ -2,33 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_plans import objects, output
 
-from rsd_model.contracts import Command, DetectedObjects, MapElements, PlannerOutput, RiskGrid
 from rsd_model.emergency_brake import EmergencyBrake, EmergencyBrakeSettings, boxes_touch, first_contact
-
-CAR, PEDESTRIAN = 0, 7
-
-
-def objects(*rows: tuple[float, ...]) -> DetectedObjects:
-    """Rows of x, y, yaw, vx, vy, score, length, width."""
-    table = np.array(rows, float).reshape(-1, 8)
-    count = len(table)
-    boxes = np.column_stack([table[:, :2], np.zeros(count), table[:, 6:8], np.full(count, 1.5), table[:, 2]])
-    return DetectedObjects(
-        boxes=boxes, velocities=table[:, 3:5], labels=np.full(count, CAR), scores=table[:, 5], risks=np.zeros(count),
-        futures=np.zeros((count, 6, 6, 2)), future_probabilities=np.full((count, 6), 1 / 6),
-    )  # fmt: skip
-
-
-def output(stamp: float, speed: float, seen: DetectedObjects) -> PlannerOutput:
-    """A plan straight on at `speed`."""
-    plan = np.stack([speed * 0.5 * np.arange(1, 7), np.zeros(6)], axis=1)
-    return PlannerOutput(
-        stamp, Command.LANEFOLLOW, plan, np.repeat(plan[None], 6, axis=0), seen,
-        MapElements(np.zeros((0, 10, 2)), np.zeros(0, int), np.zeros(0)),
-        RiskGrid(np.zeros((0, 0)), 1.0, (0.0, 0.0)), 1.0,
-    )  # fmt: skip
-
 
 STANDS = (8.0, 0.0, 0.0, 0.0, 0.0, 0.9, 4.5, 1.8)  # its rear 3.3 m before the vehicle's front
 ALONG = (8.0, 0.0, 0.0, 8.0, 0.0, 0.9, 4.5, 1.8)
@@ -64,7 +40,8 @@ def test_it_brakes_on_the_plans_path_once_two_plans_agree_and_says_why():
     first = brake.check(output(1.0, 8.0, seen), 8.0)
     assert not first.emergency
     second = brake.check(output(1.1, 8.0, seen), 8.0)
-    assert second.emergency == "emergency brake: car 8.0 m away, contact in 0.5 s"
+    assert second.emergency
+    assert second.stop_reason == "emergency brake: car 8.0 m away, contact in 0.5 s"
     assert second.trajectory[-1, 0] == pytest.approx(8.0**2 / (2.0 * 7.0))
     np.testing.assert_array_equal(second.trajectory[:, 1], 0.0)
     np.testing.assert_array_equal(second.trajectories, first.trajectories)
@@ -85,7 +62,26 @@ def test_it_lets_go_after_the_object_is_gone_and_where_the_vehicle_stands():
     again = [bool(brake.check(output(1.0 + 0.1 * k, 8.0, seen), 8.0).emergency) for k in range(2)]
     assert again == [False, True]
     assert not brake.check(output(1.2, 0.5, seen), 0.0).emergency
-    assert not brake.check(output(1.3, 0.5, seen), 0.5).emergency  # a slow start is the plan's own
+    assert not brake.check(output(1.3, 0.5, seen), 0.5).emergency
+
+
+def test_a_slow_vehicle_waits_while_its_plan_starts_into_something_but_not_for_good():
+    brake, near, far = EmergencyBrake(), objects((6.5, 0.0, 0.0, 0.0, 0.0, 0.9, 2.0, 1.0)), objects(STANDS)
+    plans = [brake.check(output(0.1 * k, 3.0, near), 0.0) for k in range(70)]
+    waits = [plan.stop_reason.startswith("waits: car 6.5 m away") for plan in plans]
+    assert waits[:50] == [False] + [True] * 49
+    assert not any(waits[53:])
+    assert not any(plan.emergency for plan in plans)
+    np.testing.assert_array_equal(plans[1].trajectory, 0.0)
+    # Once the way was free for a second, it waits for the next one, while one that is far is the plan's own affair.
+    assert not brake.check(output(8.0, 3.0, objects()), 1.0).stop_reason
+    assert [bool(brake.check(output(8.1 + 0.1 * k, 3.0, near), 1.0).stop_reason) for k in range(2)] == [False, True]
+    assert not brake.check(output(9.0, 1.0, far), 0.5).stop_reason
+
+
+def test_what_is_detected_on_the_vehicle_itself_is_nothing_to_meet():
+    brake, ghost = EmergencyBrake(), objects((1.0, 0.2, 0.0, 0.0, 0.0, 0.9, 4.5, 1.8))
+    assert not any(brake.check(output(0.1 * k, 8.0, ghost), 8.0).stop_reason for k in range(4))
 
 
 def test_one_flickering_detection_does_not_brake_and_a_reset_forgets():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from planner_bench import SECOND, SIZE, StraightRuntime, bench
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
+from rsd_model.contracts import MAP_CLASSES, MapElements
 from rsd_model.geometry import bench2drive_rig
 from rsd_ros.compat.messages import PlannedTrajectory, PlannerStatus
 from rsd_ros.conversions import stamp_to_ns
@@ -320,6 +322,27 @@ def test_without_the_emergency_brake_the_network_s_plan_is_sent(ros_domain: int)
         b.start()
         assert b.drive_until(lambda: len(b.vehicle.plans()) >= 5)
         assert not b.vehicle.stops()
+
+
+class AtStopSign(StraightRuntime):
+    """It sees a stop line across the lane, 12 m ahead."""
+
+    def plan(self, frame):
+        line = np.array([[[12.0, -1.7], [12.0, 1.7]]])
+        lines = MapElements(line, np.array([MAP_CLASSES.index("StopSign")]), np.array([0.9]))
+        return replace(super().plan(frame), map=lines)
+
+
+@pytest.mark.parametrize("obeyed", [True, False])
+def test_a_plan_over_a_perceived_stop_line_ends_before_it_unless_switched_off(ros_domain: int, obeyed: bool):
+    with bench(ros_domain, AtStopSign(), stop_signs=obeyed) as b:
+        b.start()
+        assert b.drive_until(lambda: len(b.vehicle.plans()) >= 8)
+        plan = b.vehicle.plans()[-1]
+        assert not b.vehicle.stops()  # the car goes on under control; nothing is wrong
+        assert plan.stop_reason.startswith("stop sign: line 12.0 m ahead") is obeyed
+        assert length_of(plan) == pytest.approx(12.0 - 3.45 if obeyed else 24.0, abs=0.1)
+        assert b.vehicle.status().state == PlannerStatus.STATE_OK
 
 
 def test_a_best_effort_camera_on_a_reliable_subscription_is_told_of(ros_domain: int):
