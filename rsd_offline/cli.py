@@ -9,6 +9,7 @@ from rsd_offline.commands.drive import drive
 from rsd_offline.commands.import_map import import_map
 from rsd_offline.commands.label import label
 from rsd_offline.commands.labels import labels_app
+from rsd_offline.commands.open_loop import open_loop
 from rsd_offline.commands.parity import parity
 from rsd_offline.commands.record_clips import record_clips
 from rsd_offline.commands.train import train
@@ -29,6 +30,7 @@ app.add_typer(bench_app, name="bench")
 bench_app.command("model")(bench_model_command)
 eval_app.command("closed-loop")(closed_loop)
 eval_app.command("drive")(drive)
+eval_app.command("open-loop")(open_loop)
 app.command("train")(train)
 app.command("label")(label)
 app.add_typer(labels_app, name="labels")
