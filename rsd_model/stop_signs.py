@@ -1,7 +1,7 @@
 """Stop signs: a halt before each perceived stop line on the route, whatever the plan.
 
 Whether a sign has been obeyed is in no image: the network knows only how far back the vehicle stood last, and takes a
-halt in a queue for one at the line. Its stop lines are good to 0.3 m, so where it stood is remembered beside them.
+halt in a queue for one at the line. Its stop lines are good to a metre, so where it stood is remembered beside them.
 """
 
 from __future__ import annotations
