@@ -56,7 +56,7 @@ def _print(found: dict[str, Any], town: str) -> None:
 
     console, title = Console(), f"{town}: {found['frames']} frames of {found['drives']} drives"
     errors = "   ".join(f"{key} {value:.2f} m" for key, value in found["plan error m"].items())
-    console.print(f"{title}; plan error: {errors}")
+    console.print(f"{title}; plan error: {errors}", soft_wrap=True)
     kinds = list(found["objects"].values())
     table = Table("objects", *kinds[0], title="detections")
     for name, row in found["objects"].items():
@@ -69,7 +69,7 @@ def _print(found: dict[str, Any], town: str) -> None:
         low, high = row["teacher"]
         table.add_row(f"{low:g} to {high:g}", *(_number(value) for key, value in row.items() if key != "teacher"))
     console.print(table)
-    console.print("   ".join(f"{key}: {_number(value)}" for key, value in risk.items()))
+    console.print("   ".join(f"{key}: {_number(value)}" for key, value in risk.items()), soft_wrap=True)
 
 
 def _number(value: float | None) -> str:
