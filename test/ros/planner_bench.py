@@ -42,6 +42,12 @@ SIZE = (160, 90)
 SECOND = 1_000_000_000
 
 
+def length_of(plan: PlannedTrajectory) -> float:
+    """m that the vehicle travels on a plan."""
+    points = np.array([[0.0, 0.0], *[[p.position.x, p.position.y] for p in plan.poses]])
+    return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
+
+
 class StraightRuntime:
     """Stands in for the network: drives straight at 8 m/s and notes what it was given."""
 
