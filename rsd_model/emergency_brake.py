@@ -69,10 +69,10 @@ class EmergencyBrake:
         if speed >= STANDSTILL and (output.stamp <= self._until or (confirmed and not slow)):
             if index is not None:
                 self._until = output.stamp + settings.release
-            return self._stopped(output, speed, "emergency brake", seconds, index)
+            return self._stopped(output, speed, seconds, index, emergency=True)
         self._until = -np.inf
         if slow and confirmed and self._is_patient(output.stamp):
-            return self._stopped(output, speed, "waits", seconds, index)
+            return self._stopped(output, speed, seconds, index, emergency=False)
         return output
 
     def _is_patient(self, stamp: float) -> bool:
@@ -83,9 +83,9 @@ class EmergencyBrake:
         return stamp - self._waits_since <= self.settings.patience
 
     def _stopped(
-        self, output: PlannerOutput, speed: float, reason: str, seconds: float, index: int | None
+        self, output: PlannerOutput, speed: float, seconds: float, index: int | None, emergency: bool
     ) -> PlannerOutput:
-        emergency = reason == "emergency brake"
+        reason = "emergency brake" if emergency else "waits"
         if index is not None:
             name, away = OBJECT_CLASSES[output.objects.labels[index]], np.hypot(*output.objects.boxes[index, :2])
             reason += f": {name.replace('_', ' ')} {away:.1f} m away, contact in {seconds:.1f} s"

@@ -41,7 +41,7 @@ PLANNER_PARAMETERS = (
     Parameter("odometry_timeout", 0.3, "s between odometry and images beyond which nothing is planned", 0.01, 5.0),
     Parameter("max_image_age", 2.0, "s between image stamp and clock beyond which it is refused; 0: any", 0.0, 3600.0),
     Parameter("stop_deceleration", 4.0, "m/s^2 of a stop on the last good path", 0.5, 10.0),
-    Parameter("emergency_brake", True, "brake fully where the plan meets an object sooner than the vehicle can stop"),
+    Parameter("emergency_brake", True, "brake fully before what the plan meets too soon to stop; wait before starting"),
     Parameter("stop_signs", True, "halt before each perceived stop line on the route, whatever the network plans"),
     Parameter("min_score", 0.3, "objects and map lines below this score are not published", 0.0, 1.0),
 )  # fmt: skip

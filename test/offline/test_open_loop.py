@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -97,7 +95,7 @@ def test_nothing_driven_is_an_error():
         summary([])
 
 
-def test_the_shipped_weights_watch_an_expert_drive(tmp_path: Path):
+def test_the_shipped_weights_watch_an_expert_drive():
     from rsd_world.render.offscreen import GraphicsUnavailableError
 
     config = OpenLoopConfig(str(config_path("weights/nano.safetensors")), max_seconds=2.6)

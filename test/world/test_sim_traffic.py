@@ -181,7 +181,22 @@ def test_a_car_brakes_for_an_ego_that_comes_across_and_cannot_stop_any_more(town
         world.set_ego(pose_matrix(beside, yaw + 0.5 * np.pi), speed)
         world.step(VehicleControl())
     assert (car.speed < 2.0) is brakes
-    assert float((car.position[:2] - beside[:2]) @ along) < -3.0 if brakes else car.speed > 7.0
+    assert brakes or car.speed > 7.0
+    assert not brakes or (car.position[:2] - beside[:2]) @ along < -3.0
+
+
+@pytest.mark.parametrize(("turned", "room"), [(0.5 * np.pi, 6.0), (0.0, 2.0)])
+def test_a_car_leaves_an_ego_that_stands_across_its_way_room_to_go_on(town, turned, room):
+    world = plain_world(town, 1, pedestrians=0)
+    car = car_before(world, 70.0)
+    yaw = float(car.path.yaw[int(car.s)])
+    place = car.s + 40.0
+    world.set_ego(pose_matrix(np.append(car.path.points[int(place), :2], 0.0), yaw + turned), 0.0)
+    reach = 0.5 * world.snapshot.ego.size[0 if turned == 0.0 else 1]
+    for _ in range(120):
+        world.step(STAND)
+    assert car.speed < 0.3
+    assert place - reach - car.s - car.half_length == pytest.approx(room, abs=1.2)
 
 
 def test_a_car_stops_at_a_closed_gate_if_it_still_can(town):
