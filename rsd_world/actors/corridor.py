@@ -21,8 +21,7 @@ class Corridors:
     offset: np.ndarray  # (V,) m from sample 0 to the vehicle's centre
     half_length: np.ndarray  # (V,) m
     half_width: np.ndarray  # (V,) m
-    own: np.ndarray  # (V,) index of the vehicle among the obstacles
-    ignored: np.ndarray  # (V,) index of another obstacle that it does not heed, -1 = none
+    ignored: np.ndarray  # (V, N) bool, obstacles that a vehicle does not heed: itself, and what yields to it
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,7 @@ def _near_pairs(corridors: Corridors, obstacles: Obstacles) -> tuple[np.ndarray,
     radius = np.sqrt((offsets * offsets).sum(-1).max(axis=1))
     delta = obstacles.centers[None] - corridors.points[:, :1]  # (V, N, 2)
     near = (delta * delta).sum(-1) < (STEP * SAMPLES + radius[None]) ** 2
-    rows = np.arange(len(near))
-    near[rows, corridors.own] = False
-    heedless = corridors.ignored >= 0
-    near[rows[heedless], corridors.ignored[heedless]] = False
-    vehicle, obstacle = np.nonzero(near)
+    vehicle, obstacle = np.nonzero(near & ~corridors.ignored)
     gaps = corridors.points[vehicle] - obstacles.centers[obstacle][:, None]
     squared = gaps[..., 0] ** 2 + gaps[..., 1] ** 2
     sample = squared.argmin(axis=1)

@@ -134,7 +134,7 @@ class Traffic:
         speed = np.array([v.speed for v in self.vehicles])
         desired = np.array([_desired(v) for v in self.vehicles])
         minimum = np.array([1.0 if v.blueprint.kind is ActorKind.BICYCLE else 2.0 for v in self.vehicles])
-        minimum[self._stopped_by_crossing(around.ego, leaders)] = ROOM_TO_CROSS
+        minimum[leaders.index == len(self.vehicles) + 1] = ROOM_TO_CROSS  # the ego, for who does not drive its way
         acceleration = idm_acceleration(speed, desired, gap, leader_speed, minimum)
         at_line = idm_acceleration(speed, desired, line_gaps + 1.2, np.zeros(len(speed)), 1.6)
         acceleration = np.minimum(acceleration, at_line)
@@ -153,20 +153,22 @@ class Traffic:
         yaw = np.stack([v.path.yaw[i : i + STEP * SAMPLES : STEP] for v, i in zip(vehicles, starts, strict=True)])
         points = points + _lateral_plan(vehicles)[..., None] * np.stack([-np.sin(yaw), np.cos(yaw)], axis=-1)
         sizes = np.array([v.blueprint.size[:2] for v in vehicles])
+        obstacles = self._obstacles(around, sizes)
         corridors = Corridors(
             points, yaw, np.array([v.s for v in vehicles]) - starts, 0.5 * sizes[:, 0], 0.5 * sizes[:, 1],
-            np.arange(len(vehicles)), np.array([len(vehicles) if _heedless(v, around.ego) else -1 for v in vehicles]),
+            _ignored(vehicles, around.ego, len(obstacles.centers)),
         )  # fmt: skip
-        return find_leaders(corridors, self._obstacles(around, sizes))
+        return find_leaders(corridors, obstacles)
 
     def _obstacles(self, around: Surroundings, sizes: np.ndarray) -> Obstacles:
+        """The vehicles, the ego as it stands, the ego as it is expected, then the rest."""
         ego = around.ego
-        centers = np.array([*(v.position[:2] for v in self.vehicles), ego.position[:2]])
-        yaws = np.array([*(v.yaw for v in self.vehicles), ego.yaw])
-        outlines = box_outlines(centers, yaws, np.concatenate([sizes, [ego.size[:2]]]))
+        centers = np.array([*(v.position[:2] for v in self.vehicles), ego.position[:2], ego.position[:2]])
+        yaws = np.array([*(v.yaw for v in self.vehicles), ego.yaw, ego.yaw])
+        outlines = box_outlines(centers, yaws, np.concatenate([sizes, [ego.size[:2], ego.size[:2]]]))
         outlines[-1] = expected_outline(ego)
         heading = np.stack([np.cos(yaws), np.sin(yaws)], axis=-1)
-        speeds = np.array([*(v.speed for v in self.vehicles), ego.speed])
+        speeds = np.array([*(v.speed for v in self.vehicles), ego.speed, ego.speed])
         other = around.obstacles
         doors = _open_doors(self.vehicles)
         return Obstacles(
@@ -174,11 +176,6 @@ class Traffic:
             np.concatenate([outlines, other.outlines, doors.outlines]),
             np.concatenate([speeds[:, None] * heading, other.velocities, doors.velocities]),
         )
-
-    def _stopped_by_crossing(self, ego: EgoVehicle, leaders: Leaders) -> np.ndarray:
-        """(V,) bool: its leader is the ego, which does not drive its way."""
-        along = np.cos(np.array([v.yaw for v in self.vehicles]) - ego.yaw)
-        return (leaders.index == len(self.vehicles)) & (along < CROSSES)
 
     def _gate_gap(self, vehicle: Vehicle, gates: dict[int, float]) -> float:
         """m from the front to a closed gate on its way, inf = none, or too late to stop there."""
@@ -275,9 +272,18 @@ def expected_outline(ego: EgoVehicle) -> np.ndarray:
     return ego.position[:2] + local @ np.array([[cos, sin], [-sin, cos]])
 
 
-def _heedless(vehicle: Vehicle, ego: EgoVehicle) -> bool:
-    """It takes its right of way from a moving ego that is not ahead on its own lane."""
-    return not vehicle.yields_to_ego and abs(ego.speed) > 1.0 and np.cos(vehicle.yaw - ego.yaw) < CROSSES
+def _ignored(vehicles: Sequence[Vehicle], ego: EgoVehicle, obstacles: int) -> np.ndarray:
+    """(V, N) bool, the obstacles of `Traffic._obstacles` that each vehicle does not heed: itself, and one of the egos.
+
+    Who drives the ego's way follows it as it stands; who does not reckons with where it will be, or, where it takes its
+    right of way from it, with neither as long as it moves.
+    """
+    crosses = np.cos(np.array([v.yaw for v in vehicles]) - ego.yaw) < CROSSES
+    heedless = ~np.array([v.yields_to_ego for v in vehicles]) & (abs(ego.speed) > 1.0)
+    ignored = np.eye(len(vehicles), obstacles, dtype=bool)
+    ignored[:, len(vehicles)] = crosses
+    ignored[:, len(vehicles) + 1] = ~crosses | heedless
+    return ignored
 
 
 def _lateral_plan(vehicles: Sequence[Vehicle]) -> np.ndarray:

@@ -185,6 +185,19 @@ def test_a_car_brakes_for_an_ego_that_comes_across_and_cannot_stop_any_more(town
     assert not brakes or (car.position[:2] - beside[:2]) @ along < -3.0
 
 
+def test_a_car_that_cuts_in_before_an_ego_beside_it_does_not_brake_for_where_the_ego_will_be(town):
+    world = plain_world(town, 1, pedestrians=0)
+    car = car_before(world, 70.0)
+    yaw = float(car.path.yaw[int(car.s)])
+    right = np.array([np.sin(yaw), -np.cos(yaw)])
+    car.lateral_target = -2.5
+    for _ in range(20):
+        behind = car.path.points[int(car.s), :2] - 5.0 * np.array([np.cos(yaw), np.sin(yaw)]) + 2.5 * right
+        world.set_ego(pose_matrix(np.append(behind, 0.0), yaw), 8.0)
+        world.step(VehicleControl())
+        assert car.speed > 7.0
+
+
 @pytest.mark.parametrize(("turned", "room"), [(0.5 * np.pi, 6.0), (0.0, 2.0)])
 def test_a_car_leaves_an_ego_that_stands_across_its_way_room_to_go_on(town, turned, room):
     world = plain_world(town, 1, pedestrians=0)
