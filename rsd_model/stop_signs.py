@@ -22,7 +22,7 @@ _SIGN = MAP_CLASSES.index("StopSign")
 class StopSignSettings:
     """Which lines count, and where to halt. The defaults suit a passenger car and the shipped weights."""
 
-    min_score: float = 0.6  # of a stop line
+    min_score: float = 0.5  # of a stop line
     confirmations: int = 4  # plans that saw it, before it is halted at
     reach: float = 14.0  # m ahead; further off lines of other approaches are taken for the own one
     length: tuple[float, float] = (2.0, 5.5)  # m of a line across one lane

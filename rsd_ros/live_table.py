@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from contextlib import suppress
@@ -27,6 +28,7 @@ from rsd_ros.recorder_node import RecorderNode
 from rsd_ros.watcher import WatchNode
 
 REFRESH = 0.2  # s
+BEHIND = 10  # niceness of watching and recording: neither may keep the drive waiting
 PLAIN_EVERY = 5.0  # s between lines where the output is no terminal
 LAST_REPORT = 2.0  # s to wait for what the world said last
 BACKLOG, QUIET = 20.0, 0.5  # s that the recorder may go on for, s without a message after which it has finished
@@ -119,6 +121,7 @@ class DriveWatcher:
         self._thread.start()
 
     def _spin(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BEHIND)
         try:
             with suppress(ExternalShutdownException):
                 self._executor.spin()

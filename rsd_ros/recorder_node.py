@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
@@ -89,7 +91,7 @@ class RecorderNode(Node):
         def write(data: bytes) -> None:
             self._write(topic, data)
 
-        self.create_subscription(get_message(type_name), topic, write, profile, raw=True)
+        self._listen(get_message(type_name), topic, write, profile, raw=True)
 
     def _record_image(self, topic: str) -> None:
         profile, written = self._profile(topic), f"{topic}/compressed"
@@ -104,7 +106,12 @@ class RecorderNode(Node):
             self._write(written, serialize_message(compressed))
             self.newest_images[topic.split("/")[-2]] = bytes(compressed.data)
 
-        self.create_subscription(Image, topic, write, profile)
+        self._listen(Image, topic, write, profile)
+
+    def _listen(self, kind: type, topic: str, write: Callable[..., None], profile: QoSProfile, **options: bool) -> None:
+        # The profile is the publisher's own. Handlers of mismatches, two to a topic, were half of the executor's work.
+        silent = SubscriptionEventCallbacks(use_default_callbacks=False)
+        self.create_subscription(kind, topic, write, profile, event_callbacks=silent, **options)
 
     def _compress(self, message: Image, topic: str) -> CompressedImage:
         bgr = cv2.cvtColor(decode_image(message, topic, image_size(message)), cv2.COLOR_RGB2BGR)

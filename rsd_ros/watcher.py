@@ -22,7 +22,7 @@ from rsd_ros.planner_parameters import CAMERAS, VEHICLE
 
 
 class WatchNode(Node):
-    """Listens; `surroundings` also collects the cameras' calibration and the route, for the live window."""
+    """Listens; `surroundings` also collects what only the live window shows: grid, map, calibration and route."""
 
     def __init__(self, surroundings: bool = False, **node_options: Any) -> None:
         super().__init__("demo", namespace="rsd", **node_options)
@@ -35,12 +35,12 @@ class WatchNode(Node):
         self._keep("status", PlannerStatus, "/rsd/planner/status", qos.STATUS)
         self._keep("trajectory", PlannedTrajectory, "/rsd/planner/trajectory", qos.TRAJECTORY)
         self._keep("objects", RiskObjectArray, "/rsd/planner/objects", qos.VIEW)
-        self._keep("risk", RiskGrid, "/rsd/planner/risk", qos.VIEW)
-        self._keep("markers", MarkerArray, MARKERS, qos.VIEW)
         self._keep("odometry", Odometry, ODOMETRY, qos.ODOMETRY)
         self.create_subscription(Clock, "/clock", self._on_clock, qos.CLOCK)
         self.create_subscription(String, EVENTS, self._on_event, qos.LATCHED)
         if surroundings:
+            self._keep("risk", RiskGrid, "/rsd/planner/risk", qos.VIEW)
+            self._keep("markers", MarkerArray, MARKERS, qos.VIEW)
             self._collect(TFMessage, "/tf", qos.TF)
             self._collect(Path, ROUTE, qos.LATCHED)
             for name in CAMERAS:

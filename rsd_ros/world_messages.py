@@ -97,8 +97,11 @@ def vehicle_info_message(parameters: EgoParameters, role: str) -> CarlaEgoVehicl
     return message
 
 
-def events_json(world: World) -> str:
-    """How the drive goes, for reports: outcome, progress, infractions, and the score of what has been driven."""
+def events_json(world: World, closing: bool = True) -> str:
+    """How the drive goes, for reports: outcome, progress, infractions, and the score of what has been driven.
+
+    A report that is not the closing one leaves comfort out: it would hold the world up the longer it drives.
+    """
     infractions = [
         {"kind": i.kind.value, "time": i.time, "position": i.position.tolist(), "detail": i.detail}
         for i in world.infractions
@@ -106,14 +109,14 @@ def events_json(world: World) -> str:
     state = {
         "episode": asdict(world.episode), "outcome": world.outcome, "done": world.done, "time": round(world.time, 3),
         "progress": round(world.progress, 4), "route_length": world.tracker.length, "infractions": infractions,
-        "score": score_summary(world) if world.frame else None,
+        "score": score_summary(world, closing) if world.frame else None,
     }  # fmt: skip
     return json.dumps(state, default=_plain)
 
 
-def score_summary(world: World) -> dict[str, Any]:
+def score_summary(world: World, comfort: bool = True) -> dict[str, Any]:
     """The drive's score by Bench2Drive's formulas."""
-    score = score_episode(world.record())
+    score = score_episode(world.record(), comfort)
     return {
         "driving_score": score.driving_score, "route_completion": score.route_completion, "success": score.success,
         "collided": score.collided, "efficiency": score.efficiency, "comfort": score.comfort,

@@ -183,7 +183,7 @@ class WorldNode(Node):
         return self.count_publishers(self._control_topic) > 0
 
     def _finish(self, seconds: float) -> None:
-        self.topics.report(self.world)
+        self.topics.report(self.world, closing=True)
         factor = self.world.time / max(seconds, 1e-6)
         self.get_logger().info(
             f"{self.world.outcome} after {self.world.time:.1f} s, {100.0 * self.world.progress:.1f} % of the route, "

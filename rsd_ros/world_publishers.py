@@ -43,7 +43,7 @@ class WorldPublishers:
 
     def __init__(self, node: Node, rig: CameraRig, role: str, delta: float) -> None:
         """`role` names the vehicle in topics and frames, `delta` s is the tick."""
-        self._node, self._rig, self._role, self._delta = node, rig, role, delta
+        self._node, self._role, self._delta = node, role, delta
         self._made: list[Publisher] = []
         vehicle = f"/carla/{role}"
 
@@ -65,6 +65,16 @@ class WorldPublishers:
         self._world_info = create(CarlaWorldInfo, "/carla/world_info", qos.LATCHED_INFO)
         self._tf = create(TFMessage, "/tf", qos.TF)
         self.events = create(String, "~/events", qos.LATCHED)
+
+        # of these only the stamp changes
+        frames = {name: f"{role}/{name}" for name in rig.names}
+        self._calibrations = {
+            name: camera_info_message(rig, i, Time(), frame) for i, (name, frame) in enumerate(frames.items())
+        }
+        self._mounts = [
+            transform_message(mount, role, frame, Time())
+            for frame, mount in zip(frames.values(), rig.cam_to_base, strict=True)
+        ]
 
     def reach_all(self) -> bool:
         """Whether every subscription that the graph shows is connected: what is sent now, all of them get."""
@@ -99,19 +109,17 @@ class WorldPublishers:
         self.odometry.publish(odometry_message(ego, stamp, MAP_FRAME, self._role))
 
     def _transforms(self, pose: np.ndarray, stamp: Time) -> list[TransformStamped]:
-        mounts = [
-            transform_message(mount, self._role, f"{self._role}/{name}", stamp)
-            for name, mount in zip(self._rig.names, self._rig.cam_to_base, strict=True)
-        ]
-        return [transform_message(pose, MAP_FRAME, self._role, stamp), *mounts]
+        for mount in self._mounts:
+            mount.header.stamp = stamp
+        return [transform_message(pose, MAP_FRAME, self._role, stamp), *self._mounts]
 
     def cameras(self, rgb: np.ndarray, stamp: Time) -> None:
         """Images (N, H, W, 3) uint8 RGB with their calibration."""
-        for i, name in enumerate(self._rig.names):
-            frame = f"{self._role}/{name}"
-            self.infos[name].publish(camera_info_message(self._rig, i, stamp, frame))
-            self.images[name].publish(image_message(rgb[i], stamp, frame))
+        for image, (name, info) in zip(rgb, self._calibrations.items(), strict=True):
+            info.header.stamp = stamp
+            self.infos[name].publish(info)
+            self.images[name].publish(image_message(image, stamp, info.header.frame_id))
 
-    def report(self, world: World) -> None:
-        """How the drive goes."""
-        self.events.publish(String(data=events_json(world)))
+    def report(self, world: World, closing: bool = False) -> None:
+        """How the drive goes, or went."""
+        self.events.publish(String(data=events_json(world, closing)))

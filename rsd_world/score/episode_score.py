@@ -36,7 +36,7 @@ class EpisodeScore:
     route: RouteScore
     penalties: dict[str, float]  # infraction key -> factor on the score, of the kinds that occurred
     efficiency: float | None  # %, None before the first check point
-    comfort: float | None  # 0 .. 1, corrected variant; None for less than 3 ticks
+    comfort: float | None  # 0 .. 1, corrected variant; None for less than 3 ticks, or where left out
     comfort_as_published: float | None
     passed_junction: bool  # a failed drive that still counts for Traffic_Signs
 
@@ -66,8 +66,11 @@ class EpisodeScore:
         return tuple(name for name, scenarios in ABILITIES.items() if self.scenario in scenarios)
 
 
-def score_episode(drive: Any) -> EpisodeScore:
-    """Score a `DriveRecord`, or anything with a `record()` that gives one (a World)."""
+def score_episode(drive: Any, comfort: bool = True) -> EpisodeScore:
+    """Score a `DriveRecord`, or anything with a `record()` that gives one (a World).
+
+    Comfort takes nearly all of the time, the more the longer the drive: while one is under way, it can be left out.
+    """
     record: DriveRecord = drive if isinstance(drive, DriveRecord) else drive.record()
     completion = 100.0 if record.outcome == "completed" else min(100.0 * record.completion, 99.999999)
     events = [event for infraction in record.infractions if (event := _event(infraction)) is not None]
@@ -86,8 +89,8 @@ def score_episode(drive: Any) -> EpisodeScore:
         route=route,
         penalties=penalties,
         efficiency=route_efficiency(speeds),
-        comfort=_comfort(record, corrected=True),
-        comfort_as_published=_comfort(record, corrected=False),
+        comfort=_comfort(record, corrected=True) if comfort else None,
+        comfort_as_published=_comfort(record, corrected=False) if comfort else None,
         passed_junction=_passed_junction(record, route),
     )
 

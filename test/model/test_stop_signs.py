@@ -62,7 +62,7 @@ def test_a_halt_in_a_queue_before_the_zone_does_not_count():
 @pytest.mark.parametrize(
     ("seen", "speed"),
     [
-        ({"score": 0.5}, 5.0),
+        ({"score": 0.45}, 5.0),
         ({"half": 4.0}, 5.0),  # longer than a lane is wide: two lines seen as one
         ({"aside": 4.0}, 5.0),  # of the other lane
         ({}, 13.0),  # no braking stops it in time any more
