@@ -46,7 +46,7 @@ def world(case: str) -> int:
         send(topic, message, publish=False)
     send(f"{VEHICLE}/waypoints", route())
     recorders = 1 if os.environ[RECORDS] else 0
-    seen_in_the_table = ("trajectory", "status", "objects", "risk", "markers")
+    seen_in_the_table = ("trajectory", "status", "objects")
     watched = {"/clock", EVENTS, ODOMETRY, *(f"{PLANNER}/{name}" for name in seen_in_the_table)}
     while not all(p.get_subscription_count() >= recorders + (topic in watched) for topic, p in publishers.items()):
         time.sleep(0.05)

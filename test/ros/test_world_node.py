@@ -160,6 +160,7 @@ def test_the_world_speaks_as_carlas_bridge_and_moves_by_one_command_a_tick(drive
     report = events(driver)
     assert (report["outcome"], report["done"], report["time"]) == ("running", False, 2.5)
     assert report["score"]["collided"] is False
+    assert report["score"]["comfort"] is not None  # told once it is over
     assert report["episode"]["town"] == "birch"
 
 
@@ -270,6 +271,17 @@ def test_what_the_planner_reads_of_the_worlds_route_is_what_the_world_says_in_pr
     status = vehicle_status_message(world.ego_state(), VehicleControl(steer=0.1), Time())
     assert status.velocity == pytest.approx(5.0)
     assert json.loads(events_json(world))["outcome"] == "running"
+
+
+def test_reports_on_the_way_score_the_drive_without_its_comfort():
+    from rsd_world.world import Episode, World
+
+    world = World(Episode(town="birch", vehicles=0, pedestrians=0))
+    for _ in range(4):
+        world.step(VehicleControl(brake=1.0))
+    on_the_way, at_the_end = (json.loads(events_json(world, closing))["score"] for closing in (False, True))
+    assert (on_the_way.pop("comfort"), at_the_end.pop("comfort")) == (None, 1.0)
+    assert on_the_way == at_the_end
 
 
 def test_camera_info_and_mounts_carry_the_rig():
