@@ -24,13 +24,15 @@ from rsd_model.stop_plan import stopping_trajectory
 TIME_STEP = 0.1  # s between the instants that are compared
 FORGETS = 1.0  # s without an object in the way, after which it would wait for the next one again
 MOVES = 0.02  # m in TIME_STEP from which on a plan has a heading
+_PEDESTRIAN = OBJECT_CLASSES.index("pedestrian")
 
 
 @dataclass(frozen=True)
 class EmergencyBrakeSettings:
     """When it brakes. The defaults suit a passenger car and the shipped weights."""
 
-    deceleration: float = 7.0  # m/s^2 of full braking
+    deceleration: float = 7.0  # m/s^2 of full braking ...
+    relied_on: float = 5.0  # m/s^2 ... and as much of it as the decision to brake relies on
     reaction: float = 0.3  # s until the brakes hold
     min_score: float = 0.25  # of an object
     least_speed: float = 2.0  # m/s, below it no braking is begun, but waited
@@ -40,6 +42,8 @@ class EmergencyBrakeSettings:
     release: float = 0.25  # s without contact ahead, after which it lets go
     length: float = 4.9  # m, of the vehicle
     width: float = 2.0  # m
+    nearer: float = 0.5  # m that vehicles may be nearer than they are seen, all around
+    stray: float = 0.5  # m/s at which people may walk into the way; the network hardly sees that they walk
 
 
 class EmergencyBrake:
@@ -61,7 +65,7 @@ class EmergencyBrake:
         """
         settings = self.settings
         slow = speed < settings.least_speed
-        braking_time = settings.reaction + 0.5 * speed / settings.deceleration
+        braking_time = settings.reaction + 0.5 * speed / settings.relied_on
         horizon = max(braking_time, settings.start) if slow else braking_time
         seconds, index = first_contact(output.trajectory, output.objects, horizon, settings)
         self._meetings = self._meetings + 1 if index is not None else 0
@@ -98,8 +102,9 @@ def first_contact(
 ) -> tuple[float, int | None]:
     """Seconds until the vehicle on `trajectory` (6, 2) m, base_link, touches an object, and which; (inf, None): none.
 
-    Objects keep their velocity. Those behind the vehicle's middle are left to it: braking helps against none of them.
-    One that is centred on the vehicle itself is none.
+    Objects keep their velocity; vehicles may be a little nearer than seen, people stray from it in any direction. Those
+    behind the vehicle's middle are left to it: braking helps against none of them. One that is centred on the vehicle
+    itself is none.
     """
     times = np.arange(0.0, horizon + 1e-6, TIME_STEP)
     own = np.array([settings.length, settings.width])
@@ -108,7 +113,10 @@ def first_contact(
     places, yaws = _along(trajectory, times)
     boxes = objects.boxes[ahead]
     centres = boxes[None, :, :2] + times[:, None, None] * objects.velocities[ahead]
-    touch = boxes_touch(places[:, None], yaws[:, None], own, centres, boxes[:, 6], boxes[:, 3:5])
+    on_foot = objects.labels[ahead] == _PEDESTRIAN
+    margins = np.where(on_foot, settings.stray * times[:, None], settings.nearer)
+    sizes = boxes[:, 3:5] + 2.0 * margins[..., None]
+    touch = boxes_touch(places[:, None], yaws[:, None], own, centres, boxes[:, 6], sizes)
     if not touch.any():
         return np.inf, None
     first = int(touch.any(axis=1).argmax())

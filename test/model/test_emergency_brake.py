@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from made_plans import objects, output
 
+from rsd_model.contracts import OBJECT_CLASSES
 from rsd_model.emergency_brake import EmergencyBrake, EmergencyBrakeSettings, boxes_touch, first_contact
 
 STANDS = (8.0, 0.0, 0.0, 0.0, 0.0, 0.9, 4.5, 1.8)  # its rear 3.3 m before the vehicle's front
@@ -32,7 +33,21 @@ def test_the_time_to_contact_is_the_gap_over_the_speed_and_the_nearest_object_is
         output(0.0, 8.0, objects(far)).trajectory, objects(far, STANDS), 2.0, EmergencyBrakeSettings()
     )
     assert index == 1
-    assert seconds == pytest.approx((8.0 - 2.25 - 2.45) / 8.0, abs=0.11)
+    assert seconds == pytest.approx((8.0 - 2.25 - 2.45 - 0.5) / 8.0, abs=0.11)
+
+
+def test_people_may_stray_into_the_way_in_the_time_until_the_vehicle_is_there_and_vehicles_be_nearer_than_seen():
+    def met(row, label, horizon):
+        seen = objects(row)
+        seen.labels[:] = OBJECT_CLASSES.index(label)
+        return first_contact(output(0.0, 4.0, seen).trajectory, seen, horizon, EmergencyBrakeSettings())[1] is not None
+
+    person = (6.0, 1.8, 0.0, 0.0, 0.0, 0.9, 0.6, 0.6)  # half a metre beside the vehicle's way, reached after 0.8 s
+    assert met(person, "pedestrian", 1.5)
+    assert not met(person, "pedestrian", 0.9)
+    assert not met((6.0, 2.2, 0.0, 0.0, 0.0, 0.9, 0.6, 0.6), "pedestrian", 1.5)
+    assert met((8.0, 2.3, 0.0, 0.0, 0.0, 0.9, 4.5, 1.8), "car", 0.9)
+    assert not met((8.0, 2.5, 0.0, 0.0, 0.0, 0.9, 4.5, 1.8), "car", 0.9)
 
 
 def test_it_brakes_on_the_plans_path_once_two_plans_agree_and_says_why():
@@ -41,14 +56,14 @@ def test_it_brakes_on_the_plans_path_once_two_plans_agree_and_says_why():
     assert not first.emergency
     second = brake.check(output(1.1, 8.0, seen), 8.0)
     assert second.emergency
-    assert second.stop_reason == "emergency brake: car 8.0 m away, contact in 0.5 s"
+    assert second.stop_reason == "emergency brake: car 8.0 m away, contact in 0.4 s"
     assert second.trajectory[-1, 0] == pytest.approx(8.0**2 / (2.0 * 7.0))
     np.testing.assert_array_equal(second.trajectory[:, 1], 0.0)
     np.testing.assert_array_equal(second.trajectories, first.trajectories)
 
 
 def test_what_can_still_be_braked_for_in_comfort_is_left_to_the_plan():
-    brake, seen = EmergencyBrake(), objects((14.0, 0.0, 0.0, 0.0, 0.0, 0.9, 4.5, 1.8))
+    brake, seen = EmergencyBrake(), objects((15.0, 0.0, 0.0, 0.0, 0.0, 0.9, 4.5, 1.8))
     assert not any(brake.check(output(0.1 * k, 8.0, seen), 8.0).emergency for k in range(5))
     assert [bool(brake.check(output(0.5 + 0.1 * k, 12.0, seen), 12.0).emergency) for k in range(2)] == [False, True]
 
