@@ -1,4 +1,4 @@
-"""Processes that work on simulated drives side by side."""
+"""Processes that work for another one, and end with it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ def worker_pool(workers: int, start: Callable[..., None], arguments: tuple[Any, 
 
 
 def _start(start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     start(*arguments)
 
 
-def _end_with_parent() -> None:
-    """Without this, workers of a killed run drive on until their queue is empty."""
+def end_with_parent() -> None:
+    """Called in a child process: it ends when its parent does. Else those of a killed run work on for nobody."""
+    threading.Thread(target=_end_after_parent, daemon=True).start()
+
+
+def _end_after_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

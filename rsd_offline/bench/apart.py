@@ -7,6 +7,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from rsd_offline.worker_processes import end_with_parent
+
 
 class ApartError(RuntimeError):
     """There is no result; the message says why."""
@@ -39,6 +41,7 @@ def run_apart(function: Callable[..., Any], *arguments: Any, limit: float) -> An
 
 
 def _call(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    end_with_parent()
     try:
         outcome = True, function(*arguments)
     except Exception as error:  # a compiler's, a driver's: the caller decides what it means
