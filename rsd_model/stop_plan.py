@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from rsd_model.contracts import PLAN_STEP_SECONDS, PLAN_STEPS
 from rsd_model.geometry import transform_points
 
+SUBSTEPS = 25  # of a step, to follow a braking vehicle
 STEP_TIMES = np.arange(1, PLAN_STEPS + 1) * PLAN_STEP_SECONDS
 
 
@@ -40,26 +43,26 @@ def stopping_trajectory(path: np.ndarray, speed: float, deceleration: float) -> 
 def stop_within(trajectory: np.ndarray, speed: float, distance: float, deceleration: float) -> np.ndarray:
     """(6, 2) the trajectory, slowed so that it comes to a stop `distance` m ahead: never faster than planned.
 
-    The speed falls as if braking at `deceleration` m/s^2 from `speed` m/s, harder where the distance is short.
+    Nowhere is it faster than a vehicle may be that stops there by braking at `deceleration` m/s^2, or harder where that
+    does not do from the `speed` m/s of now. One that stands further back drives up to that place.
     """
-    steps = np.linalg.norm(np.diff(np.vstack([np.zeros((1, 2)), trajectory]), axis=0), axis=1)
-    planned = np.cumsum(steps)
-    if planned[-1] <= distance:
+    points = np.vstack([np.zeros((1, 2)), trajectory])
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    if steps.sum() <= distance:
         return trajectory
-    return _along(
-        np.vstack([np.zeros((1, 2)), trajectory]), np.minimum(planned, _braking(speed, distance, deceleration))
-    )
+    return _along(points, _braked(steps / PLAN_STEP_SECONDS, float(speed), max(float(distance), 0.0), deceleration))
 
 
-def _braking(speed: float, distance: float, deceleration: float) -> np.ndarray:
-    """(6,) m travelled: constant speed, then braking to a stop after `distance` m."""
-    speed, distance = max(float(speed), 0.1), max(float(distance), 0.0)
-    length = min(speed**2 / (2.0 * deceleration), distance)
-    if length < 1e-3:
-        return np.zeros(PLAN_STEPS)
-    harder, cruise = speed**2 / (2.0 * length), (distance - length) / speed
-    time = np.clip(STEP_TIMES - cruise, 0.0, speed / harder)
-    return speed * np.minimum(STEP_TIMES, cruise) + speed * time - 0.5 * harder * time**2
+def _braked(planned: np.ndarray, speed: float, distance: float, deceleration: float) -> np.ndarray:
+    """(6,) m travelled at no more than the `planned` (6,) m/s of each step, to a stop after `distance` m."""
+    deceleration = max(deceleration, 0.5 * speed**2 / max(distance, 1e-3))
+    travelled, along = 0.0, []
+    for step in planned.tolist():
+        for _ in range(SUBSTEPS):
+            possible = math.sqrt(2.0 * deceleration * (distance - travelled))
+            travelled = min(travelled + min(step, possible) * PLAN_STEP_SECONDS / SUBSTEPS, distance)
+        along.append(travelled)
+    return np.array(along)
 
 
 def path_ahead(path: np.ndarray) -> np.ndarray:

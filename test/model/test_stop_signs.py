@@ -53,6 +53,12 @@ def test_once_it_has_stood_in_the_zone_it_may_go_and_the_next_line_counts_anew()
     assert drive(signs, np.full(6, LINE - 9.0), 5.0, start=5.0)[-1].stop_reason
 
 
+def test_a_vehicle_that_stands_before_the_zone_is_let_drive_up_to_the_line():
+    last = drive(StopSigns(), np.full(5, LINE - 8.8), 0.0)[-1]
+    assert last.stop_reason == "stop sign: line 8.8 m ahead"
+    assert last.trajectory[-1, 0] == pytest.approx(8.8 - 2.45 - 1.0)
+
+
 def test_a_halt_in_a_queue_before_the_zone_does_not_count():
     signs = StopSigns()
     drive(signs, np.full(10, LINE - 8.1), 0.0)

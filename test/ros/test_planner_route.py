@@ -128,6 +128,22 @@ def test_a_plan_never_goes_beyond_the_end_of_the_route_nor_faster_than_planned(s
     assert (np.diff(stopped[:, 0]) >= -1e-9).all()
 
 
+@pytest.mark.parametrize("speed", [0.0, 3.0])
+def test_a_vehicle_that_stands_or_crawls_drives_up_to_where_it_has_to_stop(speed: float):
+    trajectory = np.stack([1.5 * np.arange(1, 7), np.zeros(6)], axis=1)
+    stopped = stop_within(trajectory, speed, 5.0, 3.0)
+    assert stopped[0, 0] == pytest.approx(1.5)  # as planned, while it need not brake yet
+    assert stopped[-1, 0] == pytest.approx(5.0)
+
+
+def test_a_vehicle_that_is_too_fast_to_stop_in_comfort_brakes_harder():
+    trajectory = np.stack([4.0 * np.arange(1, 7), np.zeros(6)], axis=1)
+    in_comfort, late = (stop_within(trajectory, 8.0, distance, 3.0) for distance in (12.0, 5.0))
+    assert (in_comfort[-1, 0], late[-1, 0]) == (pytest.approx(12.0, abs=0.01), pytest.approx(5.0))
+    assert in_comfort[0, 0] == pytest.approx(8.0 * 0.5 - 0.5 * 3.0 * 0.5**2, abs=0.3)
+    assert late[0, 0] == pytest.approx(8.0 * 0.5 - 0.5 * 6.4 * 0.5**2, abs=0.1)
+
+
 @given(st.floats(-1.0, 1.0), st.floats(0.0, 2.0))
 def test_carrying_a_path_along_leaves_it_where_it_is_in_the_map(turn: float, moved: float):
     then = pose_matrix(np.array([5.0, 2.0, 0.0]), 0.3)
