@@ -42,7 +42,7 @@ class EmergencyBrakeSettings:
     release: float = 0.25  # s without contact ahead, after which it lets go
     length: float = 4.9  # m, of the vehicle
     width: float = 2.0  # m
-    nearer: float = 0.5  # m that vehicles may be nearer than they are seen, all around
+    nearer: float = 0.5  # m, all around, that what does not walk may be nearer than it is seen
     stray: float = 0.5  # m/s at which people may walk into the way; the network hardly sees that they walk
 
 

@@ -109,9 +109,11 @@ class RecorderNode(Node):
         self._listen(Image, topic, write, profile)
 
     def _listen(self, kind: type, topic: str, write: Callable[..., None], profile: QoSProfile, **options: bool) -> None:
-        # The profile is the publisher's own. Handlers of mismatches, two to a topic, were half of the executor's work.
-        silent = SubscriptionEventCallbacks(use_default_callbacks=False)
-        self.create_subscription(kind, topic, write, profile, event_callbacks=silent, **options)
+        # Handlers of mismatches, two to a topic, were half of the executor's work. Where a publisher is up, the profile
+        # is its own; where none is, it is a guess, and a mismatch must be told.
+        guessed = self.count_publishers(topic) == 0
+        events = SubscriptionEventCallbacks(use_default_callbacks=guessed)
+        self.create_subscription(kind, topic, write, profile, event_callbacks=events, **options)
 
     def _compress(self, message: Image, topic: str) -> CompressedImage:
         bgr = cv2.cvtColor(decode_image(message, topic, image_size(message)), cv2.COLOR_RGB2BGR)

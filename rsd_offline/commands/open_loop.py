@@ -23,9 +23,9 @@ def open_loop(
 ) -> None:
     """Plan error, detections and risk against the embedded world's truth, one frame every 0.5 s of expert drives.
 
-    Plan: m from the expert's plan. Detections: matched within 2 m
-    whatever class they are given, of objects that a camera sees. Risk: against the
-    privileged teacher; Diff_Risk as in docs/labels.md, 0 is best; Kendall's tau within each frame, 1 is best.
+    Plan: m from the expert's plan. Detections: matched within 2 m whatever class they are given, of objects that a
+    camera sees. Risk: against the privileged teacher; Diff_Risk as in docs/labels.md, 0 is best; Kendall's tau within
+    each frame, 1 is best.
     """
     from rsd_model.resources import config_path
     from rsd_offline.bench.measure import write_result

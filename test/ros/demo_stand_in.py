@@ -13,6 +13,7 @@ import time
 
 CASE = "DEMO_STAND_IN_CASE"
 RECORDS = "DEMO_STAND_IN_RECORDS"  # empty: nothing is recorded, so that some topics have no listener
+AUDIENCE = 60.0  # s until all that are to listen do
 TICKS = 8
 
 
@@ -48,7 +49,10 @@ def world(case: str) -> int:
     recorders = 1 if os.environ[RECORDS] else 0
     seen_in_the_table = ("trajectory", "status", "objects")
     watched = {"/clock", EVENTS, ODOMETRY, *(f"{PLANNER}/{name}" for name in seen_in_the_table)}
-    while not all(p.get_subscription_count() >= recorders + (topic in watched) for topic, p in publishers.items()):
+    until = time.monotonic() + AUDIENCE
+    while unheard := [t for t, p in publishers.items() if p.get_subscription_count() < recorders + (t in watched)]:
+        if time.monotonic() > until:
+            raise SystemExit(f"nobody listens to {', '.join(unheard)}")
         time.sleep(0.05)
     for number in range(10**6 if case in ("interrupted", "planner dies") else TICKS):
         stamp = SECOND + number * SECOND // 10

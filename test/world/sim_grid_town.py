@@ -7,12 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from rsd_model.contracts import Command
+from rsd_world.actors.catalogue import CAR
+from rsd_world.actors.vehicle import Vehicle
 from rsd_world.roads.lane_graph import Lane, LaneGraph, Route
 from rsd_world.roads.town import Building, Crossing, ParkingSpot, Prop, StopSign, Town, TrafficLight
+from rsd_world.world import Episode, World
 
 SPACING, RADIUS, WIDTH = 120.0, 16.0, 3.5
 COLUMNS, ROWS = 3, 3
 SIDES = ((1, 0), (0, 1), (-1, 0), (0, -1))
+TURNS = (Command.LEFT, Command.STRAIGHT, Command.RIGHT, Command.STRAIGHT)
 
 
 def grid_town() -> Town:
@@ -187,3 +191,16 @@ def _buildings():
         for i in range(COLUMNS - 1)
         for j in range(ROWS - 1)
     )
+
+
+def plain_world(town, seed: int, **fields) -> World:
+    rightmost = [lane.id for lane in town.lanes.lanes if lane.junction < 0 and lane.right < 0]
+    route = grid_route(town, rightmost[seed % len(rightmost)], TURNS)
+    return World(Episode(seed=seed, **fields), town, route)
+
+
+def car_before(world: World, room: float) -> Vehicle:
+    """The only car, `room` m before the end of an approach lane on which nothing else is."""
+    world.traffic.vehicles.clear()
+    lane = world.town.lanes.lanes[world.town.lanes.lanes[world.tracker.lane].opposite]
+    return world.traffic.spawn(CAR, [lane.id], lane.length - room, 8.0)
