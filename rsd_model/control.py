@@ -68,11 +68,19 @@ class TrajectoryFollower:
         self._breakaway = 0.0  # throttle
         self._halt = 0.0  # brake of a halt until it stands: a stop that is only nearly made is none at a stop sign
         self._drives_on = 0.0  # s for which plans have driven on since the last one that halts
+        self._held = 0.0  # steer of the last plan that was long enough to steer by
 
     def reset(self) -> None:
-        """Forget the integral and a stop that was begun: a new drive, or a jump in time."""
+        """Forget the integral and a stop that was begun, wheels straight: a new drive, or a jump in time."""
         self._errors.clear()
-        self._breakaway = self._halt = self._drives_on = 0.0
+        self._breakaway = self._halt = self._drives_on = self._held = 0.0
+
+    def full_brake(self) -> VehicleControl:
+        """Full braking with the wheels as they are: what there is to do without a plan, in a curve too."""
+        steer = self._held
+        self.reset()
+        self._held = steer
+        return VehicleControl(brake=1.0, steer=steer)
 
     def control(self, trajectory: np.ndarray, speed: float, age: float = 0.0, period: float = 0.1) -> VehicleControl:
         """Command that follows `trajectory` (T, 2) m, base_link of the instant it was planned at.
@@ -92,7 +100,7 @@ class TrajectoryFollower:
             self._errors.clear()
             self._breakaway = 0.0
             if travelled < p.stop_distance:
-                return VehicleControl(brake=1.0 if speed > 1.0 else 0.6)
+                return VehicleControl(brake=1.0 if speed > 1.0 else 0.6, steer=self._held)
             return VehicleControl(brake=self._halt, steer=self._steer(trajectory, speed))
         wanted = target_speed(trajectory, age + p.speed_horizon)
         if speed < p.creep_speed:  # a plan that moves is begun, however soon it ends
@@ -117,7 +125,8 @@ class TrajectoryFollower:
         distance = float(np.clip(p.lookahead_seconds * max(speed, 0.0), p.lookahead_min, p.lookahead_max))
         x, y = aim_point(trajectory, distance) - np.array([p.rear_axle, 0.0])
         wheel_angle = np.arctan2(2.0 * p.wheelbase * y, x * x + y * y)
-        return float(np.clip(-wheel_angle / p.max_wheel_angle, -1.0, 1.0))
+        self._held = float(np.clip(-wheel_angle / p.max_wheel_angle, -1.0, 1.0))
+        return self._held
 
     def _pedals(self, wanted: float, speed: float, period: float) -> tuple[float, float]:
         p = self.parameters

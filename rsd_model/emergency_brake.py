@@ -43,7 +43,9 @@ class EmergencyBrakeSettings:
     length: float = 4.9  # m, of the vehicle
     width: float = 2.0  # m
     nearer: float = 0.5  # m, all around, that what does not walk may be nearer than it is seen
-    stray: float = 0.5  # m/s at which people may walk into the way; the network hardly sees that they walk
+    stray: float = 0.5  # m/s at which people may walk into the way; the network hardly sees that they walk ...
+    walk: float = 1.3  # m/s at which they may set out before a slow vehicle ...
+    glance: float = 2.0  # s, for which it waits to see whether they do
 
 
 class EmergencyBrake:
@@ -68,6 +70,10 @@ class EmergencyBrake:
         braking_time = settings.reaction + 0.5 * speed / settings.relied_on
         horizon = max(braking_time, settings.start) if slow else braking_time
         seconds, index = first_contact(output.trajectory, output.objects, horizon, settings)
+        patience = settings.patience
+        if slow and index is None:
+            seconds, index = first_contact(output.trajectory, output.objects, horizon, settings, setting_out=True)
+            patience = settings.glance
         self._meetings = self._meetings + 1 if index is not None else 0
         confirmed = self._meetings >= settings.confirmations
         if speed >= STANDSTILL and (output.stamp <= self._until or (confirmed and not slow)):
@@ -75,16 +81,16 @@ class EmergencyBrake:
                 self._until = output.stamp + settings.release
             return self._stopped(output, speed, seconds, index, emergency=True)
         self._until = -np.inf
-        if slow and confirmed and self._is_patient(output.stamp):
+        if slow and confirmed and self._is_patient(output.stamp, patience):
             return self._stopped(output, speed, seconds, index, emergency=False)
         return output
 
-    def _is_patient(self, stamp: float) -> bool:
-        """Whether a slow vehicle has not yet waited for long; asked while its plan meets an object."""
+    def _is_patient(self, stamp: float, patience: float) -> bool:
+        """Whether a slow vehicle has waited for less than `patience` s; asked while its plan meets an object."""
         if stamp - self._met > FORGETS:
             self._waits_since = stamp
         self._met = stamp
-        return stamp - self._waits_since <= self.settings.patience
+        return stamp - self._waits_since <= patience
 
     def _stopped(
         self, output: PlannerOutput, speed: float, seconds: float, index: int | None, emergency: bool
@@ -98,13 +104,17 @@ class EmergencyBrake:
 
 
 def first_contact(
-    trajectory: np.ndarray, objects: DetectedObjects, horizon: float, settings: EmergencyBrakeSettings
+    trajectory: np.ndarray,
+    objects: DetectedObjects,
+    horizon: float,
+    settings: EmergencyBrakeSettings,
+    setting_out: bool = False,
 ) -> tuple[float, int | None]:
     """Seconds until the vehicle on `trajectory` (6, 2) m, base_link, touches an object, and which; (inf, None): none.
 
-    Objects keep their velocity; vehicles may be a little nearer than seen, people stray from it in any direction. Those
-    behind the vehicle's middle are left to it: braking helps against none of them. One that is centred on the vehicle
-    itself is none.
+    Objects keep their velocity; vehicles may be a little nearer than seen, people stray from it in any direction. With
+    `setting_out` those before the bumper may set out at a walk. What is behind the vehicle's middle is left to it:
+    braking helps against none of that. One that is centred on the vehicle itself is none.
     """
     times = np.arange(0.0, horizon + 1e-6, TIME_STEP)
     own = np.array([settings.length, settings.width])
@@ -114,7 +124,8 @@ def first_contact(
     boxes = objects.boxes[ahead]
     centres = boxes[None, :, :2] + times[:, None, None] * objects.velocities[ahead]
     on_foot = objects.labels[ahead] == _PEDESTRIAN
-    margins = np.where(on_foot, settings.stray * times[:, None], settings.nearer)
+    strays = np.where(setting_out & (boxes[:, 0] > 0.5 * settings.length), settings.walk, settings.stray)
+    margins = np.where(on_foot, strays * times[:, None], settings.nearer)
     sizes = boxes[:, 3:5] + 2.0 * margins[..., None]
     touch = boxes_touch(places[:, None], yaws[:, None], own, centres, boxes[:, 6], sizes)
     if not touch.any():

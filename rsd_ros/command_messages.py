@@ -14,8 +14,6 @@ from rsd_model.contracts import VehicleControl
 from rsd_ros.compat.messages import AckermannDriveStamped, CarlaEgoVehicleControl, CarlaEgoVehicleInfo
 from rsd_ros.conversions import InvalidInput
 
-FULL_BRAKE = VehicleControl(brake=1.0)
-
 
 def check_control(control: VehicleControl) -> VehicleControl:
     """The control, or InvalidInput where it is not finite or out of CARLA's ranges."""

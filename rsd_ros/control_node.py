@@ -1,7 +1,7 @@
 """`/rsd/control`: follows the planned trajectory with throttle, brake and steer, an Ackermann drive or a twist.
 
 Every odometry message is one tick and gets one command with the tick's stamp, as CARLA's lock-step and leaderboard
-demand. Without a fresh plan, or without odometry, the command is full braking.
+demand. Without a fresh plan, or without odometry, the command is full braking, the wheels as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from rsd_model.control import FollowerParameters, TrajectoryFollower, target_spe
 from rsd_model.stop_plan import advance_trajectory
 from rsd_ros import qos
 from rsd_ros.command_messages import (
-    FULL_BRAKE,
     ackermann_message,
     carla_message,
     check_control,
@@ -193,7 +192,7 @@ class ControlNode(Node):
         quiet = time.monotonic() - max(self._heard_at, self._stopped_at) >= STOP_PERIOD
         if silent and quiet and self._pending is None:
             self._stopped_at = time.monotonic()
-            self._send(FULL_BRAKE, 0.0, ns_to_stamp(now))
+            self._send(self.follower.full_brake(), 0.0, ns_to_stamp(now))
             self.diagnostics.set("control", ERROR, f"no odometry on {self.settings.odometry_topic}: full braking")
 
     # --- what goes out ------------------------------------------------------------
@@ -207,8 +206,8 @@ class ControlNode(Node):
             if self.plan is not None and self.plan.stop_reason:
                 level, sentence = WARN, f"follows a stop trajectory: {self.plan.stop_reason}"
         except InvalidInput as problem:
-            self.follower.reset()
-            control, speed, level, sentence = FULL_BRAKE, 0.0, ERROR, f"{problem}: full braking"
+            control, speed = self.follower.full_brake(), 0.0
+            level, sentence = ERROR, f"{problem}: full braking"
         self._send(control, speed, tick.message_stamp)
         age = f"{(tick.stamp - self.plan.stamp) / NANOSECONDS:.3f}" if self.plan else "none"
         counts = {"sent": self.sent, "ticks_skipped": self.skipped, "plans_missed": self.timeouts}

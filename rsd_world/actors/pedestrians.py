@@ -16,6 +16,7 @@ from rsd_world.state import ActorKind, ActorState, EgoVehicle
 AROUND, LOST, HIDDEN = 80.0, 105.0, 40.0  # m from the ego
 CROSS_SHARE = 0.3  # chance to turn to a crossing at each point of a sidewalk near it
 JOIN = 6.0  # m, a sidewalk that comes nearer to a crossing's end is joined to it
+STANDS = 0.1  # m/s, slower is standing
 LOOK = 2.0  # s ahead, what drivers expect of a walker
 
 
@@ -240,16 +241,27 @@ class _Cars:
 
 
 def _is_gap(crossing: Crossing, cars: _Cars) -> bool:
-    """No vehicle arrives while one would be on the road."""
+    """No vehicle arrives while one would be on the road; one that stands does not matter, unless on the crossing."""
     middle = 0.5 * (crossing.start + crossing.end)[:2]
     half = 0.5 * math.hypot(*(crossing.end - crossing.start)[:2])
     delta = middle - cars.centers
     distance = np.hypot(delta[:, 0], delta[:, 1])
-    if (distance < half + 1.5).any():
+    stands = (cars.speeds < STANDS) & ~_on_way(crossing, cars)
+    if ((distance < half + 1.5) & ~stands).any():
         return False
     comes = ((delta * cars.headings).sum(-1) > -3.0) & (distance < 60.0) & (cars.speeds > 0.4)
     soon = (distance - half) < cars.speeds * (2.0 * half / 1.3 + 1.0)
     return not bool((comes & soon).any())
+
+
+def _on_way(crossing: Crossing, cars: _Cars) -> np.ndarray:
+    """(N,) whether a vehicle is where people walk who use the crossing."""
+    length = math.hypot(*(crossing.end - crossing.start)[:2])
+    share = np.linspace(0.0, 1.0, max(2, math.ceil(length / 0.5)))[:, None, None]
+    local = (crossing.start + share * (crossing.end - crossing.start))[..., :2] - cars.centers
+    along = np.abs((local * cars.headings).sum(-1))
+    across = np.abs(local[..., 1] * cars.headings[:, 0] - local[..., 0] * cars.headings[:, 1])
+    return ((along < cars.reach[:, 0]) & (across < cars.reach[:, 1])).any(axis=0)
 
 
 def _car_in_front(walker: Walker, cars: _Cars) -> bool:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from rsd_model.contracts import VehicleControl
 from rsd_model.control import TrajectoryFollower, aim_point, target_speed
 
 
@@ -33,6 +34,18 @@ def test_a_plan_that_stands_still_brakes_and_never_throttles():
 def test_it_accelerates_below_the_plan_and_brakes_above_it(plan_speed, speed):
     control = TrajectoryFollower().control(straight(plan_speed), speed)
     assert (control.throttle > 0.0) == (plan_speed > speed) and (control.brake > 0.0) == (plan_speed < speed)
+
+
+def test_a_plan_too_short_to_steer_by_and_full_braking_leave_the_wheels_as_they_are():
+    follower = TrajectoryFollower()
+    curve = straight(4.0) - np.array([[0.0, 0.1 * k * k] for k in range(1, 7)])
+    turning = follower.control(curve, 4.0).steer
+    assert turning > 0.05
+    assert follower.control(0.02 * curve, 3.0).steer == turning
+    assert follower.full_brake() == VehicleControl(brake=1.0, steer=turning)
+    assert follower.control(np.zeros((6, 2)), 0.0).steer == turning
+    follower.reset()
+    assert follower.control(np.zeros((6, 2)), 0.0).steer == 0.0
 
 
 def stopping_after(distance: float, speed: float) -> np.ndarray:

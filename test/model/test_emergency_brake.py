@@ -94,6 +94,20 @@ def test_a_slow_vehicle_waits_while_its_plan_starts_into_something_but_not_for_g
     assert not brake.check(output(9.0, 1.0, far), 0.5).stop_reason
 
 
+def test_a_slow_vehicle_waits_a_moment_for_who_may_set_out_before_its_bumper():
+    def waits(x, y, speed, label="pedestrian"):
+        brake, seen = EmergencyBrake(), objects((x, y, 0.0, 0.0, 0.0, 0.9, 0.6, 0.6))
+        seen.labels[:] = OBJECT_CLASSES.index(label)
+        return sum(bool(brake.check(output(0.1 * k, 4.0, seen), speed).stop_reason) for k in range(70))
+
+    assert waits(6.5, 2.5, 1.0) == pytest.approx(20, abs=1)  # 1.2 m from the vehicle's way, which is there after 1 s
+    assert waits(6.5, 0.0, 1.0) == pytest.approx(50, abs=1)  # in the way
+    assert not waits(6.5, 3.5, 1.0)  # at the kerb
+    assert not waits(6.5, 2.5, 3.0)  # a faster one would brake fully for each who stands beside the road
+    assert not waits(2.0, 2.5, 1.0)  # beside the vehicle
+    assert not waits(6.5, 2.5, 1.0, "traffic_cone")
+
+
 def test_what_is_detected_on_the_vehicle_itself_is_nothing_to_meet():
     brake, ghost = EmergencyBrake(), objects((1.0, 0.2, 0.0, 0.0, 0.0, 0.9, 4.5, 1.8))
     assert not any(brake.check(output(0.1 * k, 8.0, ghost), 8.0).stop_reason for k in range(4))
