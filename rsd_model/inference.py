@@ -36,6 +36,7 @@ from rsd_model.inputs import (
 )
 from rsd_model.network import Planner, PlannerInputs, risk_head_config
 from rsd_model.ops.allocator import keep_freed_memory
+from rsd_model.traced import TracedPlanner
 
 HISTORY_SECONDS = 0.5  # age of the previous BEV that the network was trained with
 HISTORY_TOLERANCE = 0.15  # s; with no BEV of that age the frame is planned as the first one
@@ -119,7 +120,10 @@ class PlannerRuntime:
         self._thread = ThreadPoolExecutor(1, "rsd_network")
         self.model = self._thread.submit(self._prepared, weights, config, seed).result()
         self.config: ModelConfig = self.model.config
-        self._autocast = _autocast(self.device, precision)
+        reduced = _reduced_precision(self.device, precision)
+        self._autocast = torch.autocast(self.device.type, reduced or torch.bfloat16, enabled=reduced is not None)
+        self._forward = TracedPlanner(self.model)
+        self._traces = self.device.type == "cpu" and reduced is None
         self._memory, self._standstill = BevMemory(), StandstillMemory()
         self._projection: tuple[CameraRig, Tensor] | None = None
         self._normalise = ImageNormaliser(self.config.image, self.device)
@@ -144,24 +148,28 @@ class PlannerRuntime:
         for stamp in (0.0, HISTORY_SECONDS):
             ego = EgoState(stamp, np.eye(4), np.zeros(3), np.zeros(3), 0.0)
             valid = np.ones(count, bool)
-            self.plan(
-                FrameSet(stamp, images, np.full(count, stamp), valid, rig, ego, Command.LANEFOLLOW, np.zeros((0, 2)))
-            )
+            self._thread.submit(
+                self._plan,
+                FrameSet(stamp, images, np.full(count, stamp), valid, rig, ego, Command.LANEFOLLOW, np.zeros((0, 2))),
+                trace=False,
+            ).result()
         self.reset()
 
     def plan(self, frame: FrameSet) -> PlannerOutput:
         """Plan one frame set. Raises InferenceError when the device fails, ValueError when the rig does not fit."""
         return self._thread.submit(self._plan, frame).result()
 
-    def _plan(self, frame: FrameSet) -> PlannerOutput:
+    def _plan(self, frame: FrameSet, trace: bool = True) -> PlannerOutput:
         if len(frame.rig.names) != self.config.cameras:
             raise ValueError(f"the rig has {len(frame.rig.names)} cameras, the network {self.config.cameras}")
         watch = Stopwatch(self.device)
         inputs = self._inputs(frame)
         watch.stage("preprocess")
         try:
+            if trace and self._traces and inputs.prev_bev is None and not self._forward.knows(inputs):
+                self._traces = self._forward.trace(inputs)  # a second, before the drive begins
             with torch.inference_mode(), self._autocast:
-                outputs = self.model(inputs)
+                outputs = self._forward(inputs)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             self.reset()
             raise InferenceError(f"the network failed on {self.device}: {error}") from error
@@ -228,11 +236,10 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _autocast(device: torch.device, precision: str) -> torch.autocast:
+def _reduced_precision(device: torch.device, precision: str) -> torch.dtype | None:
     kinds = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" else "fp32"
     if precision not in kinds:
         raise InferenceError(f"precision {precision!r} is none of auto, {', '.join(kinds)}")
-    kind = kinds[precision]
-    return torch.autocast(device.type, kind or torch.bfloat16, enabled=kind is not None)
+    return kinds[precision]

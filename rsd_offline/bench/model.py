@@ -1,4 +1,4 @@
-"""Cost of the planner: parameters, GFLOP, memory, latency by part, compiled, in lower precision, without RiskHead."""
+"""Cost of the planner: parameters, GFLOP, memory, latency by part, traced, compiled, reduced, without RiskHead."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rsd_model.config import load_model_config
 from rsd_model.decode import decode
 from rsd_model.network import Planner, PlannerInputs, example_inputs, parameter_count
 from rsd_model.ops.allocator import keep_freed_memory
+from rsd_model.traced import WORTH, TracedPlanner
 from rsd_offline.bench.apart import ApartError, run_apart
 from rsd_offline.bench.measure import Stopwatch, hardware, peak_memory, percentiles
 
@@ -204,6 +205,18 @@ def eager_rows(
     return rows
 
 
+def traced_rows(planner: Planner, inputs: PlannerInputs, watch: Stopwatch, tell: Tell) -> list[dict[str, Any]]:
+    """Latency as PlannerRuntime runs a short pass on a CPU; nothing where it does not."""
+    tell("traced fp32")
+    traced, started = TracedPlanner(planner), watch.now()
+    if watch.device != "cpu" or not traced.trace(inputs):
+        return []
+    first = 1e3 * (watch.now() - started)
+    with torch.inference_mode():
+        times = watch.milliseconds(partial(traced, inputs))
+    return [{"mode": "traced", "precision": "fp32"} | percentiles(times) | _first_call(first)]
+
+
 def compiled_rows(
     name: str, watch: Stopwatch, precisions: list[str], limit: float, tell: Tell
 ) -> Iterator[dict[str, Any]]:
@@ -275,6 +288,8 @@ def bench_model(
         seconds = min(times[WITH]) / 1e3
         compiled = seconds < SLOW if compiled is None else compiled
         rows = eager_rows(planner, inputs, watch, precisions, {"fp32": times[WITH]}, seconds < SLOW, tell)
+    if watch.device == "cpu" and seconds < WORTH:
+        rows += traced_rows(planner, inputs, watch, tell)
     if compiled:
         rows += compiled_rows(name, watch, precisions, compile_limit, tell)
     return {

@@ -25,7 +25,7 @@ def bench_model_command(
     clock: Annotated[str, typer.Option(help="wall, or process: CPU time alone, where others use the machine")] = "wall",
     out: Annotated[Path | None, typer.Option(help="default benchmarks/results/model_<size>_<hardware>.json")] = None,
 ) -> None:
-    """Parameters, GFLOP, memory and latency by part, eager against compiled, precisions, with and without RiskHead.
+    """Parameters, GFLOP, memory and latency by part, eager, traced and compiled, precisions, with and without RiskHead.
 
     Each precision and each mode adds `--repeats` passes, compiling minutes: --precisions fp32 --no-compiled is least.
     """
