@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -118,12 +119,13 @@ class PlannerRuntime:
         # All tensor work is one thread's. OpenMP keeps a pool of threads for every thread that computes, and with more
         # threads than cores in all pools none spins between two operators: nano took 60 ms on two cores instead of 34.
         self._thread = ThreadPoolExecutor(1, "rsd_network")
+        self._resizing = ThreadPoolExecutor(min(os.cpu_count() or 1, 6), "rsd_resize")
         self.model = self._thread.submit(self._prepared, weights, config, seed).result()
         self.config: ModelConfig = self.model.config
         reduced = _reduced_precision(self.device, precision)
         self._autocast = torch.autocast(self.device.type, reduced or torch.bfloat16, enabled=reduced is not None)
         self._forward = TracedPlanner(self.model)
-        self._traces = self.device.type == "cpu" and reduced is None
+        self._may_trace = self.device.type == "cpu" and reduced is None
         self._memory, self._standstill = BevMemory(), StandstillMemory()
         self._projection: tuple[CameraRig, Tensor] | None = None
         self._normalise = ImageNormaliser(self.config.image, self.device)
@@ -148,26 +150,25 @@ class PlannerRuntime:
         for stamp in (0.0, HISTORY_SECONDS):
             ego = EgoState(stamp, np.eye(4), np.zeros(3), np.zeros(3), 0.0)
             valid = np.ones(count, bool)
-            self._thread.submit(
-                self._plan,
-                FrameSet(stamp, images, np.full(count, stamp), valid, rig, ego, Command.LANEFOLLOW, np.zeros((0, 2))),
-                trace=False,
-            ).result()
+            self.plan(
+                FrameSet(stamp, images, np.full(count, stamp), valid, rig, ego, Command.LANEFOLLOW, np.zeros((0, 2)))
+            )
         self.reset()
 
     def plan(self, frame: FrameSet) -> PlannerOutput:
         """Plan one frame set. Raises InferenceError when the device fails, ValueError when the rig does not fit."""
         return self._thread.submit(self._plan, frame).result()
 
-    def _plan(self, frame: FrameSet, trace: bool = True) -> PlannerOutput:
+    def _plan(self, frame: FrameSet) -> PlannerOutput:
         if len(frame.rig.names) != self.config.cameras:
             raise ValueError(f"the rig has {len(frame.rig.names)} cameras, the network {self.config.cameras}")
         watch = Stopwatch(self.device)
         inputs = self._inputs(frame)
         watch.stage("preprocess")
         try:
-            if trace and self._traces and inputs.prev_bev is None and not self._forward.knows(inputs):
-                self._traces = self._forward.trace(inputs)  # a second, before the drive begins
+            if self._may_trace and inputs.prev_bev is not None:
+                self._may_trace = False
+                self._forward.trace(inputs)  # takes a second: here unless `warm_up` has been called
             with torch.inference_mode(), self._autocast:
                 outputs = self._forward(inputs)
         except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -180,7 +181,8 @@ class PlannerRuntime:
     def _inputs(self, frame: FrameSet) -> PlannerInputs:
         config, device = self.config, self.device
         previous = self._memory.before(frame.ego.stamp)
-        images = torch.from_numpy(np.stack([network_image(i, config.image) for i in frame.images]))
+        resized = self._resizing.map(lambda image: network_image(image, config.image), frame.images)
+        images = torch.from_numpy(np.stack(list(resized)))
         route = route_input(frame.route, config) if config.ego.route_points else None
         status = ego_status(frame.ego, self._standstill.update(frame.ego), config) if config.ego.status else None
         bus = can_bus(frame.ego, previous.ego if previous else None)

@@ -4,74 +4,96 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
 
+from rsd_model.bev.spatial_attention import PillarViews
 from rsd_model.network import Planner, PlannerInputs
 
 WORTH = 0.5  # s; of a pass that takes longer, Python has no share that matters
+BESIDE = ("lidar2img", "camera_valid")  # inputs that the graph has no use for: it takes the projected pillars
 
 
 class TracedPlanner:
     """Runs a planner that does not change any more; outputs are the same bit by bit, traced or not.
 
-    The rig's projection becomes a constant of the graph, so it holds for one rig. Frames of another rig, without a
-    history or with a camera missing go through the module as it is.
+    First frames, without a history, go through the module as it is. So does the first frame of each rig, which is
+    compared with the graph's; a graph that gives other numbers is dropped.
     """
 
     def __init__(self, model: Planner) -> None:
         self._model = model
-        self._graph: torch.jit.ScriptFunction | None = None
+        self._graph: torch.jit.ScriptModule | None = None
         self._names: tuple[str, ...] = ()  # of the outputs
-        self._lidar2img: Tensor | None = None
+        self._checked: Tensor | None = None  # lidar2img of the rig that graph and module agree on
+
+    @property
+    def traced(self) -> bool:
+        """Whether there is a graph."""
+        return self._graph is not None
 
     def __call__(self, inputs: PlannerInputs) -> dict[str, Tensor]:
         """`Planner.forward`."""
-        if self._graph is None or not self.knows(inputs) or inputs.prev_bev is None or inputs.camera_valid is not None:
+        if self._graph is None or inputs.prev_bev is None:
             return self._model(inputs)
-        return dict(zip(self._names, self._graph(*_tensors(inputs)), strict=True))
-
-    def knows(self, inputs: PlannerInputs) -> bool:
-        """Whether there is a graph for the rig of `inputs`."""
-        return inputs.lidar2img is self._lidar2img
+        found = dict(zip(self._names, self._graph(*self._views(inputs), *_tensors(inputs)), strict=True))
+        if inputs.lidar2img is self._checked:
+            return found
+        expected = self._model(inputs)
+        if _same(found, expected):
+            self._checked = inputs.lidar2img
+        else:
+            self._graph = None
+        return expected
 
     def trace(self, inputs: PlannerInputs) -> bool:
-        """Record the graph for the rig of `inputs`; False where it would not pay, or not give the same numbers."""
-        bev = self._model.config.bev
-        blank = torch.zeros(len(inputs.images), bev.rows * bev.columns, self._model.config.dims)
-        example = replace(inputs, prev_bev=blank.to(inputs.images), camera_valid=None)
+        """Record the graph of a frame with a history; False where it would not pay, or not give the same numbers."""
         with torch.no_grad(), warnings.catch_warnings():
             # Deprecated in favour of torch.compile, which takes minutes, and torch.export, whose graph is slower here.
             warnings.simplefilter("ignore")
             started = time.perf_counter()
-            expected = self._model(example)  # projects the rig, too, so that this is not recorded
+            expected = self._model(inputs)
             if time.perf_counter() - started > WORTH:
                 return False
-            self._names = tuple(expected)
-            recorded = torch.jit.trace(_Flat(self._model, _given(example)), _tensors(example), check_trace=False)
-            found = recorded(*_tensors(example))
-        if not all(torch.equal(a, b) for a, b in zip(expected.values(), found, strict=True)):
+            example = (*self._views(inputs), *_tensors(inputs))
+            graph = torch.jit.trace(_Flat(self._model, _names(inputs)), example, check_trace=False)
+            found = dict(zip(expected, graph(*example), strict=True))
+        if not _same(found, expected):
             return False
-        self._graph, self._lidar2img = recorded, inputs.lidar2img
+        self._graph, self._names, self._checked = graph, tuple(expected), inputs.lidar2img
         return True
+
+    def _views(self, inputs: PlannerInputs) -> tuple[Tensor, ...]:
+        size = (inputs.images.shape[-2], inputs.images.shape[-1])
+        views = self._model.bev_encoder.views(inputs.lidar2img, size, inputs.camera_valid)
+        return tuple(getattr(views, field.name) for field in fields(views))
 
 
 class _Flat(nn.Module):
-    """A planner whose inputs and outputs are tuples of tensors."""
+    """A planner of projected pillars whose inputs and outputs are tuples of tensors."""
 
     def __init__(self, model: Planner, names: tuple[str, ...]) -> None:
         super().__init__()
         self.model, self.names = model, names
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.model(PlannerInputs(**dict(zip(self.names, tensors, strict=True)))).values())
+        count = len(fields(PillarViews))
+        given = dict(zip(self.names, tensors[count:], strict=True))
+        rig = torch.zeros(1)  # not looked at
+        with self.model.bev_encoder.seeing(PillarViews(*tensors[:count])):
+            return tuple(self.model(PlannerInputs(lidar2img=rig, **given)).values())
 
 
-def _given(inputs: PlannerInputs) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(inputs) if getattr(inputs, field.name) is not None)
+def _names(inputs: PlannerInputs) -> tuple[str, ...]:
+    given = [field.name for field in fields(inputs) if getattr(inputs, field.name) is not None]
+    return tuple(name for name in given if name not in BESIDE)
 
 
 def _tensors(inputs: PlannerInputs) -> tuple[Tensor, ...]:
-    return tuple(getattr(inputs, name) for name in _given(inputs))
+    return tuple(getattr(inputs, name) for name in _names(inputs))
+
+
+def _same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return all(torch.equal(found[name], expected[name]) for name in expected)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -62,6 +65,7 @@ class BevEncoder(nn.Module):
         self.layers = nn.ModuleList([EncoderLayer(config) for _ in range(bev.layers)])
         self.fusion = TemporalFusion(dims, bev) if bev.temporal_fusion else None
         self._last_views: tuple[tuple[object, ...], PillarViews] | None = None
+        self._given_views: PillarViews | None = None
         nn.init.uniform_(self.row_embedding.weight)
         nn.init.uniform_(self.column_embedding.weight)
 
@@ -86,17 +90,27 @@ class BevEncoder(nn.Module):
             query = query + self.can_bus_mlp(can_bus.to(query.dtype))[:, None]
         position = self._position()
         tokens, shapes = self._tokens(features)
-        views = self._views(lidar2img.float(), image_size, camera_valid)
+        views = self._given_views or self.views(lidar2img, image_size, camera_valid)
         reference = self._temporal_reference(can_bus).expand(batch, -1, -1, -1)
         history = None if prev_bev is None else self._history(prev_bev, can_bus, query)
         for layer in self.layers:
             query = layer(query, position, history, shape, reference, tokens, shapes, views)
         return query if self.fusion is None else self.fusion(query, prev_bev, can_bus)
 
-    def _views(self, lidar2img: Tensor, image_size: tuple[int, int], camera_valid: Tensor | None) -> PillarViews:
+    def views(self, lidar2img: Tensor, image_size: tuple[int, int], camera_valid: Tensor | None) -> PillarViews:
+        """Which camera sees which pillar where; arguments as in `forward`."""
         if torch.compiler.is_exporting():
-            return self._project(lidar2img, image_size, camera_valid)
-        return self._remembered_views(lidar2img, image_size, camera_valid)
+            return self._project(lidar2img.float(), image_size, camera_valid)
+        return self._remembered_views(lidar2img.float(), image_size, camera_valid)
+
+    @contextlib.contextmanager
+    def seeing(self, views: PillarViews) -> Iterator[None]:
+        """Inside the block `forward` takes these views and projects no rig."""
+        self._given_views = views
+        try:
+            yield
+        finally:
+            self._given_views = None
 
     # How many pillars a camera sees is only known once projected: a compiled graph takes it as an input.
     @torch.compiler.disable
