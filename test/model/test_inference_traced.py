@@ -75,15 +75,22 @@ def test_a_rig_is_compared_once_cameras_may_fail_and_a_first_frame_goes_through_
     assert counts == [1, 0, 0, 1]
 
 
-def test_a_graph_that_gives_other_numbers_is_dropped(planner, calls):
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_graph_that_does_not_fit_a_rig_is_dropped_and_that_is_said(planner, calls, caplog, breaks):
     inputs, traced = example_inputs(NANO), TracedPlanner(planner)
     traced.trace(varied(inputs, 9))
     graph = traced._graph
-    traced._graph = lambda *tensors: tuple(1.1 * tensor for tensor in graph(*tensors))
+
+    def spoiled(*tensors):
+        if breaks:
+            raise RuntimeError("shape '[6, 500]' is invalid for input of size 4000")
+        return tuple(1.1 * tensor for tensor in graph(*tensors))
+
+    traced._graph = spoiled
     frame = varied(replace(inputs, lidar2img=inputs.lidar2img.clone()), 0)
     with torch.inference_mode():
         assert passes(traced, frame, planner(frame), calls) == 1
-    assert not traced.traced
+    assert not traced.traced and "does not fit" in caplog.text
 
 
 def test_a_planner_too_slow_to_gain_by_it_is_not_traced(planner, monkeypatch):
