@@ -239,6 +239,13 @@ class _Cars:
             0.5 * sizes + 0.3,
         )
 
+    def cover(self, points: np.ndarray) -> np.ndarray:
+        """(..., N) whether each vehicle reaches over `points` (2,) or (..., 1, 2) m."""
+        local = points - self.centers
+        along = np.abs((local * self.headings).sum(-1))
+        across = np.abs(local[..., 1] * self.headings[:, 0] - local[..., 0] * self.headings[:, 1])
+        return (along < self.reach[:, 0]) & (across < self.reach[:, 1])
+
 
 def _is_gap(crossing: Crossing, cars: _Cars) -> bool:
     """No vehicle arrives while one would be on the road; one that stands does not matter, unless on the crossing."""
@@ -258,10 +265,7 @@ def _on_way(crossing: Crossing, cars: _Cars) -> np.ndarray:
     """(N,) whether a vehicle is where people walk who use the crossing."""
     length = math.hypot(*(crossing.end - crossing.start)[:2])
     share = np.linspace(0.0, 1.0, max(2, math.ceil(length / 0.5)))[:, None, None]
-    local = (crossing.start + share * (crossing.end - crossing.start))[..., :2] - cars.centers
-    along = np.abs((local * cars.headings).sum(-1))
-    across = np.abs(local[..., 1] * cars.headings[:, 0] - local[..., 0] * cars.headings[:, 1])
-    return ((along < cars.reach[:, 0]) & (across < cars.reach[:, 1])).any(axis=0)
+    return cars.cover((crossing.start + share * (crossing.end - crossing.start))[..., :2]).any(axis=0)
 
 
 def _car_in_front(walker: Walker, cars: _Cars) -> bool:
@@ -271,10 +275,5 @@ def _car_in_front(walker: Walker, cars: _Cars) -> bool:
     delta = walker.targets[0][:2] - walker.position[:2]
     direction = delta / max(math.hypot(*delta), 1e-6)
     matters = cars.speeds < 1.0 if walker.pinned else np.ones(len(cars.speeds), bool)
-    for reach in (0.5, 1.1):
-        local = walker.position[:2] + reach * direction - cars.centers
-        along = np.abs((local * cars.headings).sum(-1))
-        across = np.abs(local[:, 1] * cars.headings[:, 0] - local[:, 0] * cars.headings[:, 1])
-        if ((along < cars.reach[:, 0]) & (across < cars.reach[:, 1]) & matters).any():
-            return True
-    return False
+    steps = walker.position[:2] + np.array([0.5, 1.1])[:, None, None] * direction
+    return bool((cars.cover(steps) & matters).any())

@@ -97,3 +97,13 @@ def test_a_planner_too_slow_to_gain_by_it_is_not_traced(planner, monkeypatch):
     monkeypatch.setattr(rsd_model.traced, "WORTH", 0.0)
     traced = TracedPlanner(planner)
     assert not traced.trace(varied(example_inputs(NANO), 0)) and not traced.traced
+
+
+def test_where_recording_fails_the_module_goes_on(planner, calls, monkeypatch, caplog):
+    def fails(*arguments, **options):
+        raise RuntimeError("no tracer here")
+
+    monkeypatch.setattr(torch.jit, "trace", fails)
+    frame, traced = varied(example_inputs(NANO), 0), TracedPlanner(planner)
+    assert not traced.trace(frame) and "no tracer here" in caplog.text
+    assert passes(traced, frame, planner(frame), calls) == 1
