@@ -173,7 +173,7 @@ class World:
         self.parked = parked_cars(self.town, self.route, streams[1], self.next_id)
         self.props: list[ActorState] = []
         self.traffic = Traffic(self.town, self.route, self.lights, streams[2], self.next_id)
-        self.pedestrians = Pedestrians(self.town, streams[3], self.next_id)
+        self.pedestrians = Pedestrians(self.town, self.lights, streams[3], self.next_id)
         self.scenario: Scenario = build_scenario(e.scenario)
         self._stage = Stage(self, streams[4])
         self.scenario.setup(self._stage)

@@ -1,4 +1,4 @@
-"""People on foot: they stroll on sidewalks, wait for a gap and cross at crossings."""
+"""People on foot: they stroll on sidewalks, wait for a gap and cross at crossings, before traffic lights at red."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import shapely
 
 from rsd_world.actors.catalogue import PEDESTRIAN_SIZE, pick_color
+from rsd_world.actors.traffic_lights import TrafficLights
 from rsd_world.actors.vehicle import Vehicle
 from rsd_world.roads.town import Crossing, Town
 from rsd_world.state import ActorKind, ActorState, EgoVehicle
@@ -17,6 +19,7 @@ AROUND, LOST, HIDDEN = 80.0, 105.0, 40.0  # m from the ego
 CROSS_SHARE = 0.3  # chance to turn to a crossing at each point of a sidewalk near it
 JOIN = 6.0  # m, a sidewalk that comes nearer to a crossing's end is joined to it
 STANDS = 0.1  # m/s, slower is standing
+SIGNALLED = 5.0  # m from the end of a lane under a light, within which a crossing is under that light, too
 LOOK = 2.0  # s ahead, what drivers expect of a walker
 
 
@@ -89,6 +92,7 @@ class Pedestrians:
     """All people on foot."""
 
     town: Town
+    lights: TrafficLights
     rng: np.random.Generator
     next_id: Callable[[], int]
     walkers: list[Walker] = field(default_factory=list)
@@ -99,6 +103,7 @@ class Pedestrians:
         self._line = np.repeat(np.arange(len(lines)), [len(v) for v in lines]).astype(int)
         self._index = np.concatenate([np.zeros(0, int), *(np.arange(len(v)) for v in lines)]).astype(int)
         self._kerbs = np.array([p[:2] for c in self.town.crossings for p in (c.start, c.end)]).reshape(-1, 2)
+        self._lights = crossing_lights(self.town)
 
     def populate(self, count: int, ego: EgoVehicle) -> None:
         """Put up to `count` people on the sidewalks around the ego."""
@@ -125,7 +130,7 @@ class Pedestrians:
         cars = _Cars.of(ego, vehicles)
         for walker in self.walkers:
             if walker.crossing is not None and not walker.pinned and not walker.on_road and len(walker.targets) == 1:
-                walker.on_road = _is_gap(self.town.crossings[walker.crossing], cars)
+                walker.on_road = self._may_cross(walker, cars)
                 walker.waiting = not walker.on_road
             walker.halted = walker.on_road and _car_in_front(walker, cars)
             before = len(walker.targets)
@@ -133,6 +138,11 @@ class Pedestrians:
             if not walker.pinned:
                 self._decide(walker, before)
         self._refresh(ego)
+
+    def _may_cross(self, walker: Walker, cars: _Cars) -> bool:
+        crossing, light = self.town.crossings[walker.crossing], self._lights[walker.crossing]
+        seconds = math.dist(crossing.start[:2], crossing.end[:2]) / walker.pace
+        return (light is None or self.lights.may_walk(light, seconds)) and _is_gap(crossing, cars)
 
     def _decide(self, walker: Walker, before: int) -> None:
         """At the end of a stretch: use the crossing here, step off a crossing, or stroll on."""
@@ -200,6 +210,18 @@ class Pedestrians:
                 fresh = self._appear(ego, HIDDEN)
                 if fresh is not None:
                     self.walkers[k] = fresh
+
+
+def crossing_lights(town: Town) -> list[int | None]:
+    """Id of the light at whose stop line each crossing lies, None: at none."""
+    ends = [(town.lanes.lanes[lane].points[-1, :2], light.id) for light in town.lights for lane in light.lanes]
+    found: list[int | None] = []
+    for crossing in town.crossings:
+        line = shapely.LineString([crossing.start[:2], crossing.end[:2]])
+        near = [(line.distance(shapely.Point(end)), light) for end, light in ends]
+        distance, light = min(near, default=(math.inf, -1))
+        found.append(light if distance < SIGNALLED else None)
+    return found
 
 
 def walker_outlines(walkers: Sequence[Walker]) -> np.ndarray:
