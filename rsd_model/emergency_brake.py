@@ -34,11 +34,12 @@ class EmergencyBrakeSettings:
     deceleration: float = 7.0  # m/s^2 of full braking ...
     relied_on: float = 5.0  # m/s^2 ... and as much of it as the decision to brake relies on
     reaction: float = 0.3  # s until the brakes hold
-    min_score: float = 0.25  # of an object
+    min_score: float = 0.15  # of an object
+    evidence: float = 0.5  # sum of the scores of what plans in a row meet, before it brakes or waits ...
+    most: float = 0.25  # ... and the most that one plan adds: a single flickering detection is none
     least_speed: float = 2.0  # m/s, below it no braking is begun, but waited
     start: float = 1.5  # s to contact, sooner than which a slow vehicle waits ...
     patience: float = 5.0  # s, ... and for so long: what is seen there may be none, and it must be able to leave
-    confirmations: int = 2  # plans in a row that meet an object, before it brakes
     release: float = 0.25  # s without contact ahead, after which it lets go
     length: float = 4.9  # m, of the vehicle
     width: float = 2.0  # m
@@ -57,7 +58,7 @@ class EmergencyBrake:
 
     def reset(self) -> None:
         """A new drive begins, or time has jumped."""
-        self._meetings, self._until = 0, -np.inf
+        self._evidence, self._until = 0.0, -np.inf
         self._waits_since = self._met = -np.inf  # s, of a slow vehicle
 
     def check(self, output: PlannerOutput, speed: float) -> PlannerOutput:
@@ -74,8 +75,9 @@ class EmergencyBrake:
         if slow and index is None:
             seconds, index = first_contact(output.trajectory, output.objects, horizon, settings, setting_out=True)
             patience = settings.glance
-        self._meetings = self._meetings + 1 if index is not None else 0
-        confirmed = self._meetings >= settings.confirmations
+        score = 0.0 if index is None else min(float(output.objects.scores[index]), settings.most)
+        self._evidence = 0.0 if index is None else self._evidence + score
+        confirmed = self._evidence >= settings.evidence
         if speed >= STANDSTILL and (output.stamp <= self._until or (confirmed and not slow)):
             if index is not None:
                 self._until = output.stamp + settings.release

@@ -15,18 +15,17 @@ from rsd_model.contracts import MAP_CLASSES, STANDSTILL, FrameSet, MapElements, 
 from rsd_model.geometry import transform_points
 from rsd_model.stop_plan import path_ahead, stop_within
 
-_SIGN = MAP_CLASSES.index("StopSign")
+_SIGN, _LIGHT = MAP_CLASSES.index("StopSign"), MAP_CLASSES.index("TrafficLight")
 
 
 @dataclass(frozen=True)
 class StopSignSettings:
     """Which lines count, and where to halt. The defaults suit a passenger car and the shipped weights."""
 
-    min_score: float = 0.5  # of a stop line
-    confirmations: int = 4  # plans that saw it, before it is halted at
+    evidence: float = 1.0  # sum over plans of its score as that of a sign, less that of a light, before it is halted at
     reach: float = 14.0  # m ahead; further off lines of other approaches are taken for the own one
     length: tuple[float, float] = (2.0, 5.5)  # m of a line across one lane
-    slant: float = 0.5  # rad, of a line from square to the route
+    slant: float = 0.6  # rad, of a line from square to the route
     forget: float = 1.0  # s unseen, after which a line was none
     same: float = 3.0  # m between the middles of two sightings of one line
     aside: float = 0.5  # m beyond its ends at which the route still crosses a line
@@ -37,13 +36,13 @@ class StopSignSettings:
     full: float = 6.0  # m/s^2; a line that is seen too late to halt before it with this is driven over
 
 
-@dataclass
+@dataclass(eq=False)
 class _Line:
     """A stop line ahead."""
 
     ends: np.ndarray  # (2, 2) m, map
     seen: float  # s, when last
-    sightings: int = 1
+    evidence: float = 0.0
     obeyed: bool = False  # the vehicle has stood before it
 
     @property
@@ -73,7 +72,7 @@ class StopSigns:
         for line, distance in sorted(ahead, key=lambda pair: pair[1]):
             line.obeyed |= speed < STANDSTILL and distance <= settings.zone
             too_late = speed**2 / (2.0 * settings.full) > distance
-            if line.obeyed or too_late or line.sightings < settings.confirmations:
+            if line.obeyed or too_late or line.evidence < settings.evidence:
                 continue
             room = max(distance - settings.front - settings.gap, 0.0)
             trajectory = stop_within(output.trajectory, speed, room, settings.deceleration)
@@ -82,17 +81,26 @@ class StopSigns:
         return output
 
     def _see(self, lines: MapElements, frame: FrameSet) -> None:
-        """Take in the stop lines of one plan that lie across the route."""
-        for points in lines.points[(lines.labels == _SIGN) & (lines.scores >= self.settings.min_score)]:
-            if not self._is_ours(points[[0, -1]], frame.route):
-                continue
-            ends = transform_points(frame.ego.pose, points[[0, -1]])
-            near = [k for k in self._lines if np.hypot(*(k.middle - ends.mean(axis=0))) < self.settings.same]
-            if near:
-                near[0].ends, near[0].seen = ends, frame.stamp
-                near[0].sightings += 1
-            else:
-                self._lines.append(_Line(ends, frame.stamp))
+        """Take in the stop lines of one plan that lie across the route; each place counts once for either kind."""
+        for kind, sign in ((_SIGN, 1.0), (_LIGHT, -1.0)):
+            taken: list[_Line] = []
+            for k in np.flatnonzero(lines.labels == kind):
+                ends = lines.points[k][[0, -1]]
+                if not self._is_ours(ends, frame.route):
+                    continue
+                line = self._line(transform_points(frame.ego.pose, ends), frame.stamp)
+                if line not in taken:
+                    taken.append(line)
+                    line.evidence += sign * float(lines.scores[k])
+
+    def _line(self, ends: np.ndarray, stamp: float) -> _Line:
+        """The known line at `ends` (2, 2) m, map, brought there, or a new one."""
+        near = [k for k in self._lines if np.hypot(*(k.middle - ends.mean(axis=0))) < self.settings.same]
+        line = near[0] if near else _Line(ends, stamp)
+        if not near:
+            self._lines.append(line)
+        line.ends, line.seen = ends, stamp
+        return line
 
     def _is_ours(self, ends: np.ndarray, route: np.ndarray) -> bool:
         settings = self.settings

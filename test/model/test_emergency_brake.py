@@ -12,12 +12,13 @@ ALONG = (8.0, 0.0, 0.0, 8.0, 0.0, 0.9, 4.5, 1.8)
 CROSSES = (6.0, 4.0, -np.pi / 2, 0.0, -8.0, 0.9, 4.5, 1.8)
 BESIDE = (6.0, 3.2, 0.0, 0.0, 0.0, 0.9, 4.5, 1.8)
 BEHIND = (-6.0, 0.0, 0.0, 20.0, 0.0, 0.9, 4.5, 1.8)
-UNSURE = (8.0, 0.0, 0.0, 0.0, 0.0, 0.2, 4.5, 1.8)
+UNSURE = (8.0, 0.0, 0.0, 0.0, 0.0, 0.17, 4.5, 1.8)
+NONE = (8.0, 0.0, 0.0, 0.0, 0.0, 0.1, 4.5, 1.8)
 
 
 @pytest.mark.parametrize(
     ("row", "meets"),
-    [(STANDS, True), (ALONG, False), (CROSSES, True), (BESIDE, False), (BEHIND, False), (UNSURE, False)],
+    [(STANDS, True), (ALONG, False), (CROSSES, True), (BESIDE, False), (BEHIND, False), (UNSURE, True), (NONE, False)],
 )
 def test_contact_is_with_what_stands_or_crosses_ahead(row, meets):
     seconds, index = first_contact(
@@ -122,6 +123,12 @@ def test_one_flickering_detection_does_not_brake_and_a_reset_forgets():
     assert not brake.check(output(1.1, 8.0, objects(STANDS)), 8.0).emergency
 
 
+def test_what_is_detected_badly_must_be_so_in_more_plans_in_a_row():
+    brake = EmergencyBrake()
+    brakes = [brake.check(output(0.1 * k, 8.0, objects(UNSURE)), 8.0).emergency for k in range(4)]
+    assert brakes == [False, False, True, True]
+
+
 def test_rectangles_touch_by_all_four_axes():
     centre, size = np.zeros(2), np.array([4.0, 2.0])
     places = np.array([[3.9, 0.0], [4.1, 0.0], [0.0, 1.9], [0.0, 2.1], [2.9, 1.9]])
@@ -138,5 +145,5 @@ def test_rectangles_touch_by_all_four_axes():
 
 
 def test_settings_change_who_counts():
-    seen, settings = objects(UNSURE), replace(EmergencyBrakeSettings(), min_score=0.1, confirmations=1)
+    seen, settings = objects(NONE), replace(EmergencyBrakeSettings(), min_score=0.1, evidence=0.1)
     assert EmergencyBrake(settings).check(output(0.0, 8.0, seen), 8.0).emergency
