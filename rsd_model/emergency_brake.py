@@ -39,7 +39,9 @@ class EmergencyBrakeSettings:
     most: float = 0.25  # ... and the most that one plan adds: a single flickering detection is none
     least_speed: float = 2.0  # m/s, below it no braking is begun, but waited
     start: float = 1.5  # s to contact, sooner than which a slow vehicle waits ...
-    patience: float = 5.0  # s, ... and for so long: what is seen there may be none, and it must be able to leave
+    patience: float = 20.0  # s, ... and for so long, before what is seen there well; ...
+    sure: float = 0.4  # mean score of that: five of six such are real on recorded drives, a third of those below
+    doubt: float = 5.0  # s, ... for so long before what is seen worse: it may be none, and the vehicle must get on
     release: float = 0.25  # s without contact ahead, after which it lets go
     length: float = 4.9  # m, of the vehicle
     width: float = 2.0  # m
@@ -59,7 +61,9 @@ class EmergencyBrake:
     def reset(self) -> None:
         """A new drive begins, or time has jumped."""
         self._evidence, self._until = 0.0, -np.inf
-        self._waits_since = self._met = -np.inf  # s, of a slow vehicle
+        self._met = -np.inf  # s, of a slow vehicle
+        self._scores: list[float] = []  # of what it has met since it began to wait
+        self._waits_since = -np.inf  # s
 
     def check(self, output: PlannerOutput, speed: float) -> PlannerOutput:
         """The output as it is, or a stop on its path with `stop_reason` saying why; `speed` in m/s.
@@ -71,27 +75,29 @@ class EmergencyBrake:
         braking_time = settings.reaction + 0.5 * speed / settings.relied_on
         horizon = max(braking_time, settings.start) if slow else braking_time
         seconds, index = first_contact(output.trajectory, output.objects, horizon, settings)
-        patience = settings.patience
+        longest = settings.patience
         if slow and index is None:
             seconds, index = first_contact(output.trajectory, output.objects, horizon, settings, setting_out=True)
-            patience = settings.glance
-        score = 0.0 if index is None else min(float(output.objects.scores[index]), settings.most)
-        self._evidence = 0.0 if index is None else self._evidence + score
+            longest = settings.glance
+        score = 0.0 if index is None else float(output.objects.scores[index])
+        self._evidence = 0.0 if index is None else self._evidence + min(score, settings.most)
         confirmed = self._evidence >= settings.evidence
         if speed >= STANDSTILL and (output.stamp <= self._until or (confirmed and not slow)):
             if index is not None:
                 self._until = output.stamp + settings.release
             return self._stopped(output, speed, seconds, index, emergency=True)
         self._until = -np.inf
-        if slow and confirmed and self._is_patient(output.stamp, patience):
+        if slow and confirmed and self._is_patient(output.stamp, score, longest):
             return self._stopped(output, speed, seconds, index, emergency=False)
         return output
 
-    def _is_patient(self, stamp: float, patience: float) -> bool:
-        """Whether a slow vehicle has waited for less than `patience` s; asked while its plan meets an object."""
+    def _is_patient(self, stamp: float, score: float, longest: float) -> bool:
+        """Whether a slow vehicle waits on, at most `longest` s; asked while its plan meets an object of `score`."""
         if stamp - self._met > FORGETS:
-            self._waits_since = stamp
+            self._waits_since, self._scores = stamp, []
         self._met = stamp
+        self._scores.append(score)
+        patience = longest if np.mean(self._scores) >= self.settings.sure else min(longest, self.settings.doubt)
         return stamp - self._waits_since <= patience
 
     def _stopped(
