@@ -39,9 +39,9 @@ class EmergencyBrakeSettings:
     most: float = 0.25  # ... and the most that one plan adds: a single flickering detection is none
     least_speed: float = 2.0  # m/s, below it no braking is begun, but waited
     start: float = 1.5  # s to contact, sooner than which a slow vehicle waits ...
-    patience: float = 20.0  # s, ... and for so long, before what is seen there well; ...
-    sure: float = 0.4  # mean score of that: five of six such are real on recorded drives, a third of those below
-    doubt: float = 5.0  # s, ... for so long before what is seen worse: it may be none, and the vehicle must get on
+    patience: float = 20.0  # s, ... for so long before what is seen well, ...
+    sure: float = 0.4  # ... which is a mean score: five of six such were real on recorded drives, of others a third
+    doubt: float = 5.0  # s, ... and for so long before the others: the vehicle must get on
     release: float = 0.25  # s without contact ahead, after which it lets go
     length: float = 4.9  # m, of the vehicle
     width: float = 2.0  # m
@@ -61,9 +61,7 @@ class EmergencyBrake:
     def reset(self) -> None:
         """A new drive begins, or time has jumped."""
         self._evidence, self._until = 0.0, -np.inf
-        self._met = -np.inf  # s, of a slow vehicle
-        self._scores: list[float] = []  # of what it has met since it began to wait
-        self._waits_since = -np.inf  # s
+        self._met: list[tuple[float, float]] = []  # stamps and scores of what has kept a slow vehicle waiting
 
     def check(self, output: PlannerOutput, speed: float) -> PlannerOutput:
         """The output as it is, or a stop on its path with `stop_reason` saying why; `speed` in m/s.
@@ -93,12 +91,11 @@ class EmergencyBrake:
 
     def _is_patient(self, stamp: float, score: float, longest: float) -> bool:
         """Whether a slow vehicle waits on, at most `longest` s; asked while its plan meets an object of `score`."""
-        if stamp - self._met > FORGETS:
-            self._waits_since, self._scores = stamp, []
-        self._met = stamp
-        self._scores.append(score)
-        patience = longest if np.mean(self._scores) >= self.settings.sure else min(longest, self.settings.doubt)
-        return stamp - self._waits_since <= patience
+        if self._met and stamp - self._met[-1][0] > FORGETS:
+            self._met = []
+        self._met.append((stamp, score))
+        sure = np.mean([score for _, score in self._met]) >= self.settings.sure
+        return stamp - self._met[0][0] <= (longest if sure else min(longest, self.settings.doubt))
 
     def _stopped(
         self, output: PlannerOutput, speed: float, seconds: float, index: int | None, emergency: bool
