@@ -120,9 +120,15 @@ def _build_risk_head(config: ModelConfig) -> RiskHead | None:
 
 
 def risk_head_config(config: ModelConfig) -> RiskHeadConfig:
-    """Settings of the planner's RiskHead: the model's BEV range unless the configuration says otherwise."""
+    """Settings of the planner's RiskHead: the model's BEV range unless the configuration says otherwise.
+
+    Where half a metre does not divide that range, cells of the risk map are as large as those of the BEV.
+    """
     x_min, y_min, _, x_max, y_max, _ = config.bev.range
-    return RiskHeadConfig.from_dict(config.risk_head or {}, range=(x_min, y_min, x_max, y_max))
+    values = dict(config.risk_head or {})
+    if "range" not in values and any(side % 0.5 for side in (x_max - x_min, y_max - y_min)):
+        values.setdefault("map_resolution", (x_max - x_min) / config.bev.columns)
+    return RiskHeadConfig.from_dict(values, range=(x_min, y_min, x_max, y_max))
 
 
 def parameter_count(module: nn.Module) -> int:

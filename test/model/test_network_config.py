@@ -1,12 +1,13 @@
 """Sizes come from configuration, and a wrong one is told at start."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from rsd_model.config import NAMED_CONFIGS, ConfigError, ModelConfig, load_model_config
-from rsd_model.network import Planner, parameter_count
+from rsd_model.network import Planner, parameter_count, risk_head_config
 
 
 def test_base_has_the_published_size():
@@ -20,6 +21,15 @@ def test_base_has_the_published_size():
 def test_configuration_survives_json(name):
     config = load_model_config(name)
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("name", NAMED_CONFIGS)
+def test_every_size_takes_a_risk_head_of_default_settings(name):
+    config = replace(load_model_config(name), risk_head={})
+    with torch.device("meta"):
+        assert Planner(config).risk_head is not None
+    cells = risk_head_config(config)
+    assert cells.map_resolution == pytest.approx(0.512 if name == "bevformer_base" else 0.5)
 
 
 @pytest.mark.parametrize(
