@@ -61,7 +61,7 @@ def test_under_a_traffic_light_people_set_out_only_at_a_red_that_lasts():
     for time in np.arange(0.0, 60.0, 0.5):
         kerb.lights.step(time)
         states.append(kerb.lights.states[light])
-        starts.append(Kerb.sets_out(kerb, 1))
+        starts.append(kerb.sets_out(1))
         kerb.walker.on_road, kerb.walker.position = False, TOWN.crossings[SIGNALLED].start
     ends = [k for k in range(1, len(states)) if states[k - 1] is LightState.RED and states[k] is not LightState.RED]
     left = [0.5 * min([e - k for e in ends if e >= k], default=np.inf) for k in range(len(states))]
