@@ -18,7 +18,7 @@ from rsd_model.config import load_model_config
 from rsd_model.decode import decode
 from rsd_model.network import Planner, PlannerInputs, example_inputs, parameter_count
 from rsd_model.ops.allocator import keep_freed_memory
-from rsd_model.traced import WORTH, TracedPlanner
+from rsd_model.traced import TracedPlanner, worth_tracing
 from rsd_offline.bench.apart import ApartError, run_apart
 from rsd_offline.bench.measure import Stopwatch, hardware, peak_memory, percentiles
 
@@ -288,7 +288,7 @@ def bench_model(
         seconds = min(times[WITH]) / 1e3
         compiled = seconds < SLOW if compiled is None else compiled
         rows = eager_rows(planner, inputs, watch, precisions, {"fp32": times[WITH]}, seconds < SLOW, tell)
-    if watch.device == "cpu" and seconds < WORTH:
+    if watch.device == "cpu" and worth_tracing(planner):
         rows += traced_rows(planner, inputs, watch, tell)
     if compiled:
         rows += compiled_rows(name, watch, precisions, compile_limit, tell)

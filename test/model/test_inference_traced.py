@@ -1,5 +1,6 @@
 """A traced planner gives the module's outputs bit by bit, and goes through the module where the graph does not hold."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -93,8 +94,8 @@ def test_a_graph_that_does_not_fit_a_rig_is_dropped_and_that_is_said(planner, ca
     assert not traced.traced and "does not fit" in caplog.text
 
 
-def test_a_planner_too_slow_to_gain_by_it_is_not_traced(planner, monkeypatch):
-    monkeypatch.setattr(rsd_model.traced, "WORTH", 0.0)
+def test_a_planner_too_large_to_gain_by_it_is_not_traced(planner, monkeypatch):
+    monkeypatch.setattr(rsd_model.traced, "TRACED_UP_TO", 1_000)
     traced = TracedPlanner(planner)
     assert not traced.trace(varied(example_inputs(NANO), 0)) and not traced.traced
 
@@ -107,3 +108,19 @@ def test_where_recording_fails_the_module_goes_on(planner, calls, monkeypatch, c
     frame, traced = varied(example_inputs(NANO), 0), TracedPlanner(planner)
     assert not traced.trace(frame) and "no tracer here" in caplog.text
     assert passes(traced, frame, planner(frame), calls) == 1
+
+
+def test_a_slow_start_does_not_cost_the_graph(planner, monkeypatch):
+    inputs, forward = varied(example_inputs(NANO), 0), planner.forward
+
+    def held_up(*arguments):
+        time.sleep(1.0)  # other nodes start on the same cores
+        return forward(*arguments)
+
+    monkeypatch.setattr(planner, "forward", held_up)
+    assert TracedPlanner(planner).trace(inputs)
+
+
+def test_a_graph_that_disagrees_at_once_is_told(planner, monkeypatch, caplog):
+    monkeypatch.setattr(rsd_model.traced, "_same", lambda found, expected: False)
+    assert not TracedPlanner(planner).trace(varied(example_inputs(NANO), 0)) and "other numbers" in caplog.text
