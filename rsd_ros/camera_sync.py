@@ -49,8 +49,8 @@ class Synchronizer(Protocol):
 
     counters: SyncCounters
 
-    def add(self, camera: int, stamp: int, image: Any, now: float) -> None:
-        """Take one image in."""
+    def add(self, camera: int, stamp: int, image: Any, now: float) -> bool:
+        """Take one image in; whether who waits should look: a set is ready, or its deadline runs from now on."""
 
     def take(self, now: float) -> ImageSet | None:
         """The newest set that is ready, if any; older ones are dropped."""
@@ -98,23 +98,25 @@ class DeadlineSynchronizer:
         self._left = self._left_at = None
         self.counters.resets += 1
 
-    def add(self, camera: int, stamp: int, image: Any, now: float) -> None:
-        """Take one image in; `stamp` ns, `now` s of a monotonic clock."""
+    def add(self, camera: int, stamp: int, image: Any, now: float) -> bool:
+        """Take one image in; `stamp` ns, `now` s of a monotonic clock. See `Synchronizer.add`."""
         known = [candidate.reference for candidate in (*self._open, *((self._left,) if self._left else ()))]
         if known and stamp < max(known) - self._reset_after:
             self.reset()
         if any(candidate.stamps[camera] == stamp for candidate in self._open):
             self.counters.duplicates += 1
-            return
+            return False
         chosen = self._fitting(camera, stamp)
         if chosen is None and self._is_late(camera, stamp):
             self._missed[camera] = 0  # too late for its set, yet the camera lives
             self.counters.late += 1
-            return
+            return False
         self._forget_misses_after_a_pause(now)
         self._missed[camera] = 0
+        opens = chosen is None
         chosen = chosen or self._open_set(stamp, now)
         chosen.images[camera], chosen.stamps[camera] = image, stamp
+        return opens or self._ready(chosen, now)
 
     def _fitting(self, camera: int, stamp: int) -> _OpenSet | None:
         """The open set nearest in time that still lacks this camera: its next image belongs to a later set."""
@@ -189,12 +191,13 @@ class ApproximateSynchronizer:
         self._newest: int | None = None
         self._ready: ImageSet | None = None
 
-    def add(self, camera: int, stamp: int, image: Any, now: float) -> None:
-        """Take one message in; its header carries the stamp."""
+    def add(self, camera: int, stamp: int, image: Any, now: float) -> bool:
+        """Take one message in; its header carries the stamp. Whether a set is complete."""
         if self._newest is not None and stamp < self._newest - 1_000_000_000:
             self.reset()
         self._newest = stamp if self._newest is None else max(stamp, self._newest)
         self._filters[camera].signalMessage(image)
+        return self._ready is not None
 
     def _joined(self, *messages: Any) -> None:
         if self._ready is not None:

@@ -45,6 +45,7 @@ from rsd_ros.parameters import declare, read
 from rsd_ros.peer_check import PeerCheck
 from rsd_ros.plan_messages import trajectory_points
 from rsd_ros.program import run_node
+from rsd_ros.without_events import WithoutEvents
 
 TIMER_PERIOD = 0.02  # s, wall time
 FIRST_PERIOD, LONGEST_PERIOD = 0.1, 0.5  # s that the follower's integrals take a tick for
@@ -71,7 +72,7 @@ class Tick:
     until: float  # s, monotonic: when to answer without the plan of this tick
 
 
-class ControlNode(Node):
+class ControlNode(WithoutEvents, Node):
     """Plans and odometry in, one command per odometry message out."""
 
     def __init__(self, **node_options: Any) -> None:

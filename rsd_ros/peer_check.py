@@ -1,4 +1,4 @@
-"""Start-up checks that DDS itself does not make: message definitions of the peers, room for images in shared memory."""
+"""What DDS itself is silent about: peers of another message definition or quality of service, scarce shared memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rclpy.node import Node
 from rsd_ros.compat.transport import transport_warnings
 from rsd_ros.compat.type_hashes import type_mismatches
 from rsd_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from rsd_ros.qos_mismatches import qos_mismatches
 
 PERIOD = 2.0  # s; peers may come at any time
 
@@ -34,9 +35,9 @@ class PeerCheck:
         self._node.destroy_timer(self._timer)
 
     def check(self) -> None:
-        """Compare type hashes and report."""
-        mismatches = type_mismatches(self._node, self._topics)
-        self._report("peers", mismatches, ERROR, "message definitions of all peers agree")
+        """Compare type hashes and quality of service, and report."""
+        mismatches = type_mismatches(self._node, self._topics) + qos_mismatches(self._node, self._topics)
+        self._report("peers", mismatches, ERROR, "message definitions and quality of service of all peers agree")
         size = None if self._transport_checked else self._images()
         if size is not None:
             self._transport_checked = True

@@ -16,6 +16,7 @@ from rsd_ros import qos
 from rsd_ros.compat.messages import PlannedTrajectory, PlannerStatus, RiskGrid, RiskObjectArray
 from rsd_ros.markers import marker_array
 from rsd_ros.plan_messages import objects_message, occupancy_message, path_message, risk_message
+from rsd_ros.without_events import NO_EVENTS
 
 TOPICS = {
     "trajectory": (PlannedTrajectory, qos.TRAJECTORY),
@@ -35,7 +36,7 @@ class PlanPublishers:
         """`min_score`: objects and map lines scored lower are not sent."""
         self._node, self._min_score = node, min_score
         self._publishers = {
-            name: node.create_lifecycle_publisher(kind, f"~/{name}", profile)
+            name: node.create_lifecycle_publisher(kind, f"~/{name}", profile, **NO_EVENTS)
             for name, (kind, profile) in TOPICS.items()
         }
 

@@ -16,7 +16,6 @@ import numpy as np
 from nav_msgs.msg import Odometry, Path
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
@@ -38,6 +37,7 @@ from rsd_ros.planner_parameters import PLANNER_PARAMETERS
 from rsd_ros.planning_cycle import PlanningCycle, Runtime, StopRules
 from rsd_ros.program import run_node
 from rsd_ros.sensor_inputs import InputLimits, SensorInputs
+from rsd_ros.without_events import WithoutEvents
 
 WATCHDOG_PERIOD = 0.05  # s, wall time
 
@@ -52,7 +52,7 @@ def _load_network(settings: SimpleNamespace) -> Runtime:
     return load_runtime(settings)
 
 
-class PlannerNode(LifecycleNode):
+class PlannerNode(WithoutEvents, LifecycleNode):
     """Lifecycle: configure loads the network, activate subscribes and plans, deactivate stops both."""
 
     def __init__(self, factory: RuntimeFactory = _load_network, **node_options: Any) -> None:
@@ -208,19 +208,7 @@ class PlannerNode(LifecycleNode):
             self._listen(Int8, settings.command_topic, lambda message: inputs.on_command(message.data), qos.COMMAND)
 
     def _listen(self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
-        events = SubscriptionEventCallbacks(incompatible_qos=functools.partial(self._on_incompatible_qos, topic))
-        self._subscriptions_made.append(
-            self.create_subscription(kind, topic, callback, profile, event_callbacks=events)
-        )
-
-    def _on_incompatible_qos(self, topic: str, event: Any) -> None:
-        sentence = (
-            f"{topic}: a publisher's quality of service does not match "
-            f"({event.last_policy_kind.name.lower()}), nothing will arrive; "
-            "for images set image_reliability to best_effort"
-        )
-        self.get_logger().error(sentence)
-        self.diagnostics.set(f"qos {topic}", ERROR, sentence)
+        self._subscriptions_made.append(self.create_subscription(kind, topic, callback, profile))
 
     def _image_load(self) -> tuple[int, int] | None:
         """Number of images in a set and bytes of the largest as bgra8; None while the sizes are unknown."""

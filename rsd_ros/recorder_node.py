@@ -19,6 +19,7 @@ from rsd_ros.conversions import InvalidInput, decode_image, image_size
 from rsd_ros.mcap_file import McapFile, recorder_profile
 from rsd_ros.parameters import Parameter, declare, read
 from rsd_ros.program import run_node
+from rsd_ros.without_events import WithoutEvents
 
 PARAMETERS = (
     Parameter("output", "drive.mcap", "file to write; it is replaced"),
@@ -43,7 +44,7 @@ IMAGE, COMPRESSED_IMAGE, CAMERA_INFO = (
 )  # fmt: skip
 
 
-class RecorderNode(Node):
+class RecorderNode(WithoutEvents, Node):
     """Subscribes to topics as they appear and writes each message with the time of the clock (simulated or real)."""
 
     def __init__(self, **kwargs: object) -> None:
@@ -109,8 +110,7 @@ class RecorderNode(Node):
         self._listen(Image, topic, write, profile)
 
     def _listen(self, kind: type, topic: str, write: Callable[..., None], profile: QoSProfile, **options: bool) -> None:
-        # Handlers of mismatches, two to a topic, were half of the executor's work. Where a publisher is up, the profile
-        # is its own; where none is, it is a guess, and a mismatch must be told.
+        # Where a publisher is up, the profile is its own; where none is, it is a guess, and a mismatch must be told.
         guessed = self.count_publishers(topic) == 0
         events = SubscriptionEventCallbacks(use_default_callbacks=guessed)
         self.create_subscription(kind, topic, write, profile, event_callbacks=events, **options)

@@ -91,8 +91,8 @@ class SensorInputs:
                 record.refused += 1
                 return
             record.stamp = stamp
-            self.synchronizer.add(camera, stamp, message, time.monotonic())
-            self.changed.notify_all()
+            if self.synchronizer.add(camera, stamp, message, time.monotonic()):
+                self.changed.notify_all()  # not at every image: each waking takes the interpreter from this thread
 
     def _stamp_problem(self, camera: int, stamp: int) -> str | None:
         now, limit = self.now(), self.limits.max_image_age

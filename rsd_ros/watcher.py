@@ -19,9 +19,10 @@ from rsd_ros.compat.messages import PlannedTrajectory, PlannerStatus, RiskGrid, 
 from rsd_ros.conversions import NANOSECONDS, stamp_to_ns
 from rsd_ros.drive_log import EVENTS, MARKERS, ODOMETRY, ROUTE, DriveCollector
 from rsd_ros.planner_parameters import CAMERAS, VEHICLE
+from rsd_ros.without_events import WithoutEvents
 
 
-class WatchNode(Node):
+class WatchNode(WithoutEvents, Node):
     """Listens; `surroundings` also collects what only the live window shows: grid, map, calibration and route."""
 
     def __init__(self, surroundings: bool = False, **node_options: Any) -> None:

@@ -1,13 +1,12 @@
 """`/rsd/world`: the embedded world behind the topics of CARLA's ROS bridge, in lock-step.
 
-A tick: publish clock, state and images; wait for the command of that stamp (a second at most, then go on with the last
-one, as the bridge does); step. The main thread drives the world and the renderer, the executor spins beside it.
+A tick: publish clock, odometry, images and the rest; wait for the command of that stamp (a second at most, then go on
+with the last one, as the bridge does); step. All in one thread: what comes is handled while the tick waits.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from rsd_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from rsd_ros.parameters import declare, read
 from rsd_ros.peer_check import PeerCheck
 from rsd_ros.program import CANNOT_START, ignore_signals, ros_program
+from rsd_ros.without_events import WithoutEvents
 from rsd_ros.world_parameters import WORLD_PARAMETERS
 from rsd_ros.world_publishers import WorldPublishers
 from rsd_world.render.renderer import Renderer
@@ -37,12 +37,13 @@ from rsd_world.world import Episode, World
 START = NANOSECONDS  # ROS time of the first tick: zero would mean that no clock has come yet
 STAMP_TOLERANCE = 1_000_000  # ns between a command and its tick, the leaderboard's
 REPORT_EVERY = 10  # ticks
-WAIT_SLICE = 0.1  # s
+WAIT_SLICE = 0.1  # s; Python looks at signals between two of them
+HANDLED_AT_LEAST = 4  # callbacks a tick that waits for nothing: a command, a timer or two, a parameter
 AUDIENCE_TIMEOUT = 5.0  # s from the driver's coming; a listener whose quality of service does not fit never connects
 EXIT_NO_WORLD = 4
 
 
-class WorldNode(Node):
+class WorldNode(WithoutEvents, Node):
     """A world, its renderer and the topics between them and the driver."""
 
     def __init__(self, **node_options: Any) -> None:
@@ -64,14 +65,13 @@ class WorldNode(Node):
         self.create_subscription(CarlaEgoVehicleControl, self._control_topic, self._on_control, qos.CONTROL)
         self.world = World(episode)
         self.renderer = Renderer(self.world.town, rig)
-        self._answered = threading.Condition()
         self._control, self._control_stamp = VehicleControl(brake=1.0), -1
         self.timeouts = 0
         self.milliseconds: dict[str, float] = {}  # of the last tick, by stage
         self.create_timer(1.0, self.diagnostics.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._peers = PeerCheck(self, self.diagnostics, [self._control_topic])
-
-    # --- executor's thread ----------------------------------------------------------
+        self._spinner = SingleThreadedExecutor()
+        self._spinner.add_node(self)
 
     def _on_control(self, message: CarlaEgoVehicleControl) -> None:
         try:
@@ -81,12 +81,8 @@ class WorldNode(Node):
                 self.get_logger().error(f"{problem}: command refused")
             return
         stamp = stamp_to_ns(message.header.stamp)
-        with self._answered:
-            # A command without a stamp (sent by hand) answers any tick, as it would the bridge's.
-            self._control, self._control_stamp = control, stamp or self._now
-            self._answered.notify_all()
-
-    # --- main thread ----------------------------------------------------------------
+        # A command without a stamp (sent by hand) answers any tick, as it would the bridge's.
+        self._control, self._control_stamp = control, stamp or self._now
 
     @property
     def _now(self) -> int:
@@ -108,7 +104,7 @@ class WorldNode(Node):
                 self._tick()
                 if self.settings.realtime_factor > 0.0:
                     due = begin + self.world.time / self.settings.realtime_factor
-                    time.sleep(max(due - time.monotonic(), 0.0))
+                    self._handle(due)
         finally:
             self._finish(time.monotonic() - begin)
 
@@ -130,50 +126,49 @@ class WorldNode(Node):
         self.milliseconds = {name: 1e3 * (b - a) for name, a, b in zip(marks, times, times[1:], strict=False)}
 
     def _publish(self, rgb: Any) -> None:
-        stamp = ns_to_stamp(self._now)
+        stamp, ego = ns_to_stamp(self._now), self.world.ego_state()
         self.topics.clock(stamp)
-        self.topics.state(self.world, self._control, stamp)
-        self.topics.cameras(rgb, stamp)
+        self.topics.awaited(rgb, ego, stamp)
+        self.topics.rest(self.world, ego, self._control, stamp)
 
     def _await_control(self) -> VehicleControl:
         """The command of this tick, or the last one where none comes in time."""
-        with self._answered:
-            came = self._answered.wait_for(
-                lambda: self._control_stamp >= self._now - STAMP_TOLERANCE,
-                timeout=self.settings.control_timeout,
-            )
-            control = self._control
+        until = time.monotonic() + self.settings.control_timeout
+        came = self._handle(until, lambda: self._control_stamp >= self._now - STAMP_TOLERANCE)
         values = {name: f"{value:.1f}" for name, value in self.milliseconds.items()}
         if came:
             self.diagnostics.set("control", OK, "commands come in time", timeouts=self.timeouts, **values)
-            return control
+            return self._control
         self.timeouts += 1
         sentence = (
             f"no command on {self._control_topic} within {self.settings.control_timeout:g} s: going on with the last"
         )
         if self.diagnostics.set("control", WARN, sentence, timeouts=self.timeouts, **values):
             self.get_logger().warning(sentence)
-        return control
+        return self._control
+
+    def _handle(self, until: float, enough: Callable[[], bool] = lambda: False) -> bool:
+        """Handle callbacks, a few at least, until `enough` or the monotonic time `until`; returns whether `enough`."""
+        handled = 0
+        while not enough():
+            left = until - time.monotonic()
+            if left <= 0.0 and handled >= HANDLED_AT_LEAST:
+                return False
+            self._spinner.spin_once(timeout_sec=min(max(left, 0.0), WAIT_SLICE))
+            handled += 1
+        return True
 
     def _wait_for_driver(self) -> None:
         """Wait until the driver listens to all cameras and somebody sends commands."""
         driver = self.settings.driver_node
         if not driver:
             return
-        if self._wait(lambda: self._listens(driver), self.settings.driver_timeout):
-            self._wait(self.topics.reach_all, AUDIENCE_TIMEOUT)
+        if self._handle(time.monotonic() + self.settings.driver_timeout, lambda: self._listens(driver)):
+            self._handle(time.monotonic() + AUDIENCE_TIMEOUT, self.topics.reach_all)
         else:
             self.get_logger().warning(
                 f"{driver} did not come within {self.settings.driver_timeout:g} s: driving without it"
             )
-
-    def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            if condition():
-                return True
-            time.sleep(WAIT_SLICE)
-        return False
 
     def _listens(self, driver: str) -> bool:
         for publisher in (*self.topics.images.values(), self.topics.odometry):
@@ -200,26 +195,13 @@ def main(args: list[str] | None = None) -> int:
         except (*CANNOT_START, RuntimeError) as problem:
             print(f"rsd/world: {problem}", file=sys.stderr)
             return EXIT_NO_WORLD
-        over = threading.Event()
-        spinning = threading.Thread(target=_spin, args=(node, over), daemon=True)
-        spinning.start()
         try:
             node.drive()
         finally:
             ignore_signals()
-            over.set()
-            spinning.join(2.0)
             node.renderer.close()
             node.destroy_node()
     return 0
-
-
-def _spin(node: WorldNode, over: threading.Event) -> None:
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    while not over.is_set():
-        executor.spin_once(timeout_sec=0.1)
-    executor.shutdown()
 
 
 if __name__ == "__main__":

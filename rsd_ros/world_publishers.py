@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -14,7 +13,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float32, String
 
-from rsd_model.contracts import CameraRig, VehicleControl
+from rsd_model.contracts import CameraRig, EgoState, VehicleControl
 from rsd_ros import qos
 from rsd_ros.compat.messages import (
     CarlaEgoVehicleInfo,
@@ -81,20 +80,26 @@ class WorldPublishers:
         return all(p.get_subscription_count() >= self._node.count_subscribers(p.topic_name) for p in self._made)
 
     def start(self, world: World, stamp: Time) -> None:
-        """What is told once: map, vehicle, route."""
+        """What is told once (map, vehicle, route), and the calibration, which must be known before the first images."""
         points, commands = world.tracker.points, world.tracker.commands
         self._world_info.publish(CarlaWorldInfo(map_name=world.town.name))
         self._info.publish(vehicle_info_message(world.dynamics.parameters, self._role))
         self._global_plan.publish(global_plan_message(points, commands))
         self._waypoints.publish(waypoints_message(points, stamp))
+        self._calibration(world.ego_state().pose, stamp)
 
     def clock(self, stamp: Time) -> None:
         """Simulation time."""
         self._clock.publish(Clock(clock=stamp))
 
-    def state(self, world: World, control: VehicleControl, stamp: Time) -> None:
-        """All of a tick but the images."""
-        ego = world.ego_state()
+    def awaited(self, rgb: np.ndarray, ego: EgoState, stamp: Time) -> None:
+        """What planner and controller wait for: odometry, then images (N, H, W, 3) uint8 RGB."""
+        self.odometry.publish(odometry_message(ego, stamp, MAP_FRAME, self._role))
+        for image, (name, info) in zip(rgb, self._calibrations.items(), strict=True):
+            self.images[name].publish(image_message(image, stamp, info.header.frame_id))
+
+    def rest(self, world: World, ego: EgoState, control: VehicleControl, stamp: Time) -> None:
+        """What nobody waits for: it goes out while the planner is at work."""
         self._world_status.publish(
             CarlaStatus(
                 frame=world.frame,
@@ -103,22 +108,18 @@ class WorldPublishers:
                 synchronous_mode_running=True,
             )
         )
-        self._tf.publish(TFMessage(transforms=self._transforms(ego.pose, stamp)))
+        self._calibration(ego.pose, stamp)
         self._speedometer.publish(Float32(data=ego.speed))
         self._status.publish(vehicle_status_message(ego, control, stamp))
-        self.odometry.publish(odometry_message(ego, stamp, MAP_FRAME, self._role))
 
-    def _transforms(self, pose: np.ndarray, stamp: Time) -> list[TransformStamped]:
+    def _calibration(self, pose: np.ndarray, stamp: Time) -> None:
         for mount in self._mounts:
             mount.header.stamp = stamp
-        return [transform_message(pose, MAP_FRAME, self._role, stamp), *self._mounts]
-
-    def cameras(self, rgb: np.ndarray, stamp: Time) -> None:
-        """Images (N, H, W, 3) uint8 RGB with their calibration."""
-        for image, (name, info) in zip(rgb, self._calibrations.items(), strict=True):
+        vehicle = transform_message(pose, MAP_FRAME, self._role, stamp)
+        self._tf.publish(TFMessage(transforms=[vehicle, *self._mounts]))
+        for name, info in self._calibrations.items():
             info.header.stamp = stamp
             self.infos[name].publish(info)
-            self.images[name].publish(image_message(image, stamp, info.header.frame_id))
 
     def report(self, world: World, closing: bool = False) -> None:
         """How the drive goes, or went."""

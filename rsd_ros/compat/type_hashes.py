@@ -20,18 +20,16 @@ def type_mismatches(node: Node, topics: Iterable[str]) -> list[str]:
 
 def _mismatches_on(node: Node, topic: str) -> list[str]:
     infos = node.get_publishers_info_by_topic(topic) + node.get_subscriptions_info_by_topic(topic)
-    ours = [info for info in infos if _is_of(info, node)]
+    ours = [info for info in infos if is_of(info, node)]
     if not ours:
         return []
     expected = ours[0]
-    found = (_mismatch(topic, expected, info) for info in infos if not _is_of(info, node))
+    found = (_mismatch(topic, expected, info) for info in infos if not is_of(info, node))
     return sorted({sentence for sentence in found if sentence})
 
 
 def _mismatch(topic: str, expected: TopicEndpointInfo, info: TopicEndpointInfo) -> str | None:
-    # A peer's endpoints are known a moment before its name is.
-    is_named = "UNKNOWN" not in info.node_name
-    peer = f"{info.node_namespace.rstrip('/')}/{info.node_name}" if is_named else "a peer"
+    peer = peer_name(info)
     if info.topic_type != expected.topic_type:
         return (
             f"{topic}: {peer} uses {info.topic_type}, this node {expected.topic_type}: nothing will arrive; "
@@ -46,5 +44,12 @@ def _mismatch(topic: str, expected: TopicEndpointInfo, info: TopicEndpointInfo) 
     )
 
 
-def _is_of(info: TopicEndpointInfo, node: Node) -> bool:
+def peer_name(info: TopicEndpointInfo) -> str:
+    """Full name of an endpoint's node; endpoints are known a moment before their node's name is."""
+    is_named = "UNKNOWN" not in info.node_name
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}" if is_named else "a peer"
+
+
+def is_of(info: TopicEndpointInfo, node: Node) -> bool:
+    """Whether an endpoint is the node's own."""
     return (info.node_name, info.node_namespace) == (node.get_name(), node.get_namespace())

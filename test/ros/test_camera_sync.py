@@ -36,6 +36,17 @@ def test_a_complete_set_leaves_at_once_with_images_in_camera_order():
     assert sync.counters.complete == 1
 
 
+def test_only_a_set_that_opens_or_is_ready_is_news():
+    sync = synchronizer()
+    assert [sync.add(camera, PERIOD, "image", 0.0) for camera in (2, 0, 0, 1)] == [True, False, False, True]
+    sync.take(0.0)
+    assert not sync.add(1, PERIOD, "late", 0.01)
+    for k in range(2, 2 + PATIENCE):  # camera 1 is silent until nobody waits for it
+        feed(sync, k * PERIOD, [0, 2], now=0.1 * k)
+        assert sync.take(0.1 * k + 0.06) is not None
+    assert [sync.add(camera, 5 * PERIOD, "image", 0.5) for camera in (0, 2)] == [True, True]
+
+
 def test_at_the_deadline_the_set_leaves_with_the_missing_camera_marked():
     sync = synchronizer()
     feed(sync, PERIOD, [0, 2], now=0.0)

@@ -280,9 +280,11 @@ def test_a_best_effort_camera_on_a_reliable_subscription_is_told_of(ros_domain: 
     with bench(ros_domain) as b:
         profile = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         b.vehicle.create_publisher(Image, "/carla/ego_vehicle/CAM_FRONT/image", profile)
-        name = "qos /carla/ego_vehicle/CAM_FRONT/image"
-        assert b.spin_until(lambda: b.vehicle.diagnostic(name)), b.explain()
-        assert "set image_reliability to best_effort" in b.vehicle.diagnostic(name).message
+        told = "CAM_FRONT/image: the quality of service with which"
+        assert b.spin_until(lambda: any(told in sentence for sentence in b.vehicle.told("peers"))), b.explain()
+        sentence = next(sentence for sentence in b.vehicle.told("peers") if told in sentence)
+        assert "(best effort publisher and reliable subscription)" in sentence
+        assert "set image_reliability to best_effort" in sentence
 
 
 def test_simulation_time_without_a_clock_is_told_of(ros_domain: int):
