@@ -168,7 +168,9 @@ class PlannerRuntime:
         try:
             if self._may_trace and inputs.prev_bev is not None:
                 self._may_trace = False
-                self._forward.trace(inputs)  # takes a second: here unless `warm_up` has been called
+                if self._forward.trace(inputs):  # takes a second: here unless `warm_up` has been called
+                    # The graph shares its parts out; a team of OpenMP for the little beside it would spin in their way.
+                    torch.set_num_threads(1)
             with torch.inference_mode(), self._autocast:
                 outputs = self._forward(inputs)
         except (torch.OutOfMemoryError, RuntimeError) as error:

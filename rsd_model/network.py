@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +35,16 @@ class PlannerInputs:
     ego_status: Tensor | None = None  # (B, S) of about 1, those that ego.status names; zeros: not known
     camera_valid: Tensor | None = None  # (B, N) bool; a camera that is not valid is never attended
     prev_bev: Tensor | None = None  # (B, HW, dims) BEV of the previous frame
+
+
+# Starts a function of tensors; calling what it returns waits for the result.
+Beside = Callable[..., Callable[[], Any]]
+
+
+def at_once(function: Callable[..., Any], *tensors: Tensor) -> Callable[[], Any]:
+    """The `Beside` that runs one after the other."""
+    result = function(*tensors)
+    return lambda: result
 
 
 class Planner(nn.Module):
@@ -68,8 +80,12 @@ class Planner(nn.Module):
             inputs.camera_valid,
         )
 
-    def forward(self, inputs: PlannerInputs, features: list[Tensor] | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, inputs: PlannerInputs, features: list[Tensor] | None = None, beside: Beside = at_once
+    ) -> dict[str, Tensor]:
         """Raw outputs under VAD's names, L decoder layers, metres in the LiDAR frame.
+
+        `beside` starts the heads that may run beside others.
 
         bev_embed (HW, B, dims); all_cls_scores (L, B, Q, classes) logits; all_bbox_preds (L, B, Q, 10);
         all_traj_preds (L, B, Q, modes, steps * 2) offsets; all_traj_cls_scores (L, B, Q, modes) logits;
@@ -79,8 +95,10 @@ class Planner(nn.Module):
         and the choice: ego_mode_preds (B, modes, commands, steps, 2) and ego_mode_scores (B, modes) logits.
         """
         bev = self.encode(inputs, features)
+        mapping = beside(self.map_head, bev)
         objects = self.object_head(bev)
-        lanes = self.map_head(bev)
+        judging = None if self.risk_head is None else beside(self.risk_head, bev, objects.centres, objects.hidden[-1])
+        lanes = mapping()
         motion = self.motion_head(objects, lanes)
         plan = self.ego_head(bev, objects, lanes, motion, inputs.route, inputs.ego_status)
         layers = len(objects.hidden)
@@ -98,8 +116,8 @@ class Planner(nn.Module):
         }
         if plan.mode_offsets is not None and plan.mode_logits is not None:
             outputs |= {"ego_mode_preds": plan.mode_offsets, "ego_mode_scores": plan.mode_logits}
-        if self.risk_head is not None:
-            outputs |= self.risk_head(bev, objects.centres, objects.hidden[-1])._asdict()
+        if judging is not None:
+            outputs |= judging()._asdict()
         return outputs
 
     def training_outputs(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:

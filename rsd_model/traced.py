@@ -1,10 +1,18 @@
-"""The planner as one recorded graph: on a CPU a sixth of nano's time is Python between small operators."""
+"""The planner as one recorded graph: on a CPU a sixth of nano's time is Python between small operators.
+
+With several threads the graph runs groups of cameras, then heads, beside each other, each in one thread. OpenMP would
+share every operator out instead and meet at a barrier after each: 500 times a frame, and where another process has one
+of the cores, each of them may last until the scheduler's next turn. One busy process slowed the demo to a tenth.
+"""
 
 from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +24,8 @@ logger = logging.getLogger(__name__)
 # Parameters; in larger networks (nano has 1.4 million, tiny 40) Python has no share that matters. Counted, not timed:
 # where other nodes started on the same cores, a pass of nano took over half a second, and the drive had no graph.
 TRACED_UP_TO = 10_000_000
-BESIDE = ("lidar2img", "camera_valid")  # inputs that the graph has no use for: it takes the projected pillars
+RELATIVE, ABSOLUTE = 1e-4, 1e-4  # what a graph may differ by
+UNUSED = ("lidar2img", "camera_valid")  # inputs that the graph has no use for: it takes the projected pillars
 
 
 def worth_tracing(model: nn.Module) -> bool:
@@ -25,7 +34,8 @@ def worth_tracing(model: nn.Module) -> bool:
 
 
 class TracedPlanner:
-    """Runs a planner that does not change any more; outputs are the same bit by bit, traced or not.
+    """Runs a planner that does not change any more; outputs are the same, traced or not: in one thread bit by bit, in
+    several within rounding, since convolutions of fewer cameras may add in another order.
 
     First frames, without a history, go through the module as it is. So does the first frame of each rig, which is
     compared with the graph's; a graph that gives other numbers is dropped.
@@ -35,6 +45,7 @@ class TracedPlanner:
         self._model = model
         self._graph: torch.jit.ScriptModule | None = None
         self._names: tuple[str, ...] = ()  # of the outputs
+        self._beside = False  # the graph runs its parts in several threads
         self._checked: Tensor | None = None  # lidar2img of the rig that graph and module agree on
 
     @property
@@ -54,13 +65,14 @@ class TracedPlanner:
         """Record the graph of a frame with a history; False where it would not pay, fails, or gives other numbers."""
         if not worth_tracing(self._model):
             return False
-        with torch.no_grad(), warnings.catch_warnings():
+        groups = min(torch.get_num_threads(), inputs.images.shape[1])
+        with torch.no_grad(), warnings.catch_warnings(), _one_thread(groups > 1):
             # Deprecated in favour of torch.compile, which takes minutes, and torch.export, whose graph is slower here.
             warnings.simplefilter("ignore")
             expected = self._model(inputs)
             example = (*self._views(inputs), *_tensors(inputs))
             try:
-                graph = torch.jit.trace(_Flat(self._model, _names(inputs)), example, check_trace=False)
+                graph = torch.jit.trace(_Flat(self._model, _names(inputs), groups), example, check_trace=False)
                 agrees = _same(dict(zip(expected, graph(*example), strict=True)), expected)
             except RuntimeError as problem:
                 logger.warning("the network runs without a recorded graph, slower: %s", problem)
@@ -69,10 +81,12 @@ class TracedPlanner:
             logger.warning("the network runs without a recorded graph, slower: the graph gives other numbers")
             return False
         self._graph, self._names, self._checked = graph, tuple(expected), inputs.lidar2img
+        self._beside = groups > 1
         return True
 
     def _run(self, graph: torch.jit.ScriptModule, inputs: PlannerInputs) -> dict[str, Tensor]:
-        return dict(zip(self._names, graph(*self._views(inputs), *_tensors(inputs)), strict=True))
+        with _one_thread(self._beside):
+            return dict(zip(self._names, graph(*self._views(inputs), *_tensors(inputs)), strict=True))
 
     def _compared(self, graph: torch.jit.ScriptModule, inputs: PlannerInputs) -> dict[str, Tensor]:
         expected = self._model(inputs)
@@ -96,21 +110,59 @@ class TracedPlanner:
 class _Flat(nn.Module):
     """A planner of projected pillars whose inputs and outputs are tuples of tensors."""
 
-    def __init__(self, model: Planner, names: tuple[str, ...]) -> None:
+    def __init__(self, model: Planner, names: tuple[str, ...], groups: int) -> None:
         super().__init__()
-        self.model, self.names = model, names
+        self.model, self.names, self.groups = model, names, groups
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         count = len(fields(PillarViews))
         given = dict(zip(self.names, tensors[count:], strict=True))
         rig = torch.zeros(1)  # not looked at
         with self.model.bev_encoder.seeing(PillarViews(*tensors[:count])):
-            return tuple(self.model(PlannerInputs(lidar2img=rig, **given)).values())
+            inputs = PlannerInputs(lidar2img=rig, **given)
+            if self.groups == 1:
+                return tuple(self.model(inputs).values())
+            return tuple(self.model(inputs, self._features(inputs.images), _forked).values())
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """`Planner.image_features`, groups of cameras beside each other."""
+        started = [torch.jit.fork(self._levels, group) for group in images.chunk(self.groups, 1)]
+        groups = [torch.jit.wait(group) for group in started]
+        return [torch.cat(level, 1) for level in zip(*groups, strict=True)]
+
+    def _levels(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.model.image_features(images))
+
+
+def _forked(function: Callable[..., Any], *tensors: Tensor) -> Callable[[], Any]:
+    """A `Beside` that a graph records; the function gives a dataclass or a named tuple of tensors."""
+    kinds: list[Any] = []
+
+    def run(*given: Tensor) -> tuple[Tensor, ...]:
+        result = function(*given)
+        kinds.append(type(result))
+        return tuple(result) if isinstance(result, tuple) else tuple(getattr(result, f.name) for f in fields(result))
+
+    future = torch.jit.fork(run, *tensors)
+    return lambda: kinds[0](*torch.jit.wait(future))
+
+
+@contextmanager
+def _one_thread(wanted: bool) -> Iterator[None]:
+    """OpenMP with one thread: for operators of a graph that shares its parts out itself, if `wanted`."""
+    before = torch.get_num_threads()
+    if wanted and before > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def _names(inputs: PlannerInputs) -> tuple[str, ...]:
     given = [field.name for field in fields(inputs) if getattr(inputs, field.name) is not None]
-    return tuple(name for name in given if name not in BESIDE)
+    return tuple(name for name in given if name not in UNUSED)
 
 
 def _tensors(inputs: PlannerInputs) -> tuple[Tensor, ...]:
@@ -118,4 +170,4 @@ def _tensors(inputs: PlannerInputs) -> tuple[Tensor, ...]:
 
 
 def _same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
-    return all(torch.equal(found[name], expected[name]) for name in expected)
+    return all(torch.allclose(found[name], expected[name], RELATIVE, ABSOLUTE) for name in expected)

@@ -124,3 +124,39 @@ def test_a_slow_start_does_not_cost_the_graph(planner, monkeypatch):
 def test_a_graph_that_disagrees_at_once_is_told(planner, monkeypatch, caplog):
     monkeypatch.setattr(rsd_model.traced, "_same", lambda found, expected: False)
     assert not TracedPlanner(planner).trace(varied(example_inputs(NANO), 0)) and "other numbers" in caplog.text
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_in_several_threads_groups_of_cameras_and_heads_run_beside_each_other(planner):
+    inputs, traced = example_inputs(NANO), TracedPlanner(planner)
+    assert traced.trace(varied(inputs, 9))
+    forks = traced._graph.inlined_graph.findAllNodes("prim::fork")
+    assert len(forks) == 4  # two groups of cameras, the map, the risk
+    with torch.inference_mode():
+        for seed in range(3):
+            frame = varied(inputs, seed)
+            found, expected = traced(frame), planner(frame)
+            assert list(found) == list(expected)
+            for name in expected:
+                torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-4)
+            assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_heads_beside_each_other_need_no_risk_head():
+    config = replace(NANO, risk_head=None)
+    torch.manual_seed(1)
+    small = Planner(config).eval().requires_grad_(False)
+    traced = TracedPlanner(small)
+    frame = varied(example_inputs(config), 0)
+    assert traced.trace(frame)
+    with torch.inference_mode():
+        assert list(traced(frame)) == list(small(frame)) and "risk_map" not in traced(frame)
