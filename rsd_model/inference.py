@@ -37,7 +37,7 @@ from rsd_model.inputs import (
 )
 from rsd_model.network import Planner, PlannerInputs, risk_head_config
 from rsd_model.ops.allocator import keep_freed_memory
-from rsd_model.traced import TracedPlanner
+from rsd_model.traced import TracedPlanner, one_thread
 
 HISTORY_SECONDS = 0.5  # age of the previous BEV that the network was trained with
 HISTORY_TOLERANCE = 0.15  # s; with no BEV of that age the frame is planned as the first one
@@ -157,7 +157,12 @@ class PlannerRuntime:
 
     def plan(self, frame: FrameSet) -> PlannerOutput:
         """Plan one frame set. Raises InferenceError when the device fails, ValueError when the rig does not fit."""
-        return self._thread.submit(self._plan, frame).result()
+        return self._thread.submit(self._plan_alone, frame).result()
+
+    def _plan_alone(self, frame: FrameSet) -> PlannerOutput:
+        # For the little beside the graph a team of OpenMP does not pay, and would go on spinning in the way of others.
+        with one_thread(self._forward.traced):
+            return self._plan(frame)
 
     def _plan(self, frame: FrameSet) -> PlannerOutput:
         if len(frame.rig.names) != self.config.cameras:
@@ -168,9 +173,7 @@ class PlannerRuntime:
         try:
             if self._may_trace and inputs.prev_bev is not None:
                 self._may_trace = False
-                if self._forward.trace(inputs):  # takes a second: here unless `warm_up` has been called
-                    # The graph shares its parts out; a team of OpenMP for the little beside it would spin in their way.
-                    torch.set_num_threads(1)
+                self._forward.trace(inputs)  # takes a second: here unless `warm_up` has been called
             with torch.inference_mode(), self._autocast:
                 outputs = self._forward(inputs)
         except (torch.OutOfMemoryError, RuntimeError) as error:

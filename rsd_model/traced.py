@@ -66,7 +66,7 @@ class TracedPlanner:
         if not worth_tracing(self._model):
             return False
         groups = min(torch.get_num_threads(), inputs.images.shape[1])
-        with torch.no_grad(), warnings.catch_warnings(), _one_thread(groups > 1):
+        with torch.no_grad(), warnings.catch_warnings(), one_thread(groups > 1):
             # Deprecated in favour of torch.compile, which takes minutes, and torch.export, whose graph is slower here.
             warnings.simplefilter("ignore")
             expected = self._model(inputs)
@@ -85,7 +85,7 @@ class TracedPlanner:
         return True
 
     def _run(self, graph: torch.jit.ScriptModule, inputs: PlannerInputs) -> dict[str, Tensor]:
-        with _one_thread(self._beside):
+        with one_thread(self._beside):
             return dict(zip(self._names, graph(*self._views(inputs), *_tensors(inputs)), strict=True))
 
     def _compared(self, graph: torch.jit.ScriptModule, inputs: PlannerInputs) -> dict[str, Tensor]:
@@ -148,8 +148,8 @@ def _forked(function: Callable[..., Any], *tensors: Tensor) -> Callable[[], Any]
 
 
 @contextmanager
-def _one_thread(wanted: bool) -> Iterator[None]:
-    """OpenMP with one thread: for operators of a graph that shares its parts out itself, if `wanted`."""
+def one_thread(wanted: bool) -> Iterator[None]:
+    """OpenMP with one thread, if `wanted`, for what runs beside a graph that shares its parts out itself."""
     before = torch.get_num_threads()
     if wanted and before > 1:
         torch.set_num_threads(1)

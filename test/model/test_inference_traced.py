@@ -9,7 +9,7 @@ import torch
 import rsd_model.traced
 from rsd_model.config import load_model_config
 from rsd_model.network import Planner, PlannerInputs, example_inputs
-from rsd_model.traced import TracedPlanner
+from rsd_model.traced import TracedPlanner, one_thread
 
 NANO = load_model_config("nano")
 
@@ -160,3 +160,13 @@ def test_heads_beside_each_other_need_no_risk_head():
     assert traced.trace(frame)
     with torch.inference_mode():
         assert list(traced(frame)) == list(small(frame)) and "risk_map" not in traced(frame)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_failing_pass_leaves_the_number_of_threads_as_it_was():
+    with pytest.raises(RuntimeError, match="device"), one_thread(True):
+        assert torch.get_num_threads() == 1
+        raise RuntimeError("device lost")
+    assert torch.get_num_threads() == 2
+    with one_thread(False):
+        assert torch.get_num_threads() == 2

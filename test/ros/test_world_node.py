@@ -165,6 +165,19 @@ def test_the_world_speaks_as_carlas_bridge_and_moves_by_one_command_a_tick(drive
 
 
 @pytest.mark.usefixtures("gl_process")
+@pytest.mark.parametrize("pace", ["0.0", "4.0"])
+def test_a_world_that_waits_for_nobody_still_takes_commands(driver, start_process, spin_until, pace):
+    process = start_process(
+        *START, "-p", "control_timeout:=0.0", "-p", f"realtime_factor:={pace}", "-p", "max_seconds:=6.0"
+    )
+    assert spin_until([driver], lambda: process.popen.poll() is not None, START_SECONDS)
+    assert process.popen.returncode == 0, process.output()
+    status = driver.heard[f"{VEHICLE}/vehicle_status"]
+    assert status[0].control.throttle == 0.0 and status[-1].control.throttle == pytest.approx(0.6)
+    assert driver.heard[f"{VEHICLE}/odometry"][-1].twist.twist.linear.x > 3.0
+
+
+@pytest.mark.usefixtures("gl_process")
 def test_a_tick_without_a_sound_command_goes_on_with_the_last_one_and_an_interrupt_ends_the_world(
     driver, start_process, spin_until
 ):
