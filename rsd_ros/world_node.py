@@ -128,7 +128,12 @@ class WorldNode(WithoutEvents, Node):
     def _publish(self, rgb: Any) -> None:
         stamp, ego = ns_to_stamp(self._now), self.world.ego_state()
         self.topics.clock(stamp)
+        begins = self.world.frame == 0  # the first images are planned on with the calibration of their own tick
+        if begins:
+            self.topics.calibration(ego.pose, stamp)
         self.topics.awaited(rgb, ego, stamp)
+        if not begins:
+            self.topics.calibration(ego.pose, stamp)
         self.topics.rest(self.world, ego, self._control, stamp)
 
     def _await_control(self) -> VehicleControl:

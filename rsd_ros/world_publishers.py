@@ -80,13 +80,12 @@ class WorldPublishers:
         return all(p.get_subscription_count() >= self._node.count_subscribers(p.topic_name) for p in self._made)
 
     def start(self, world: World, stamp: Time) -> None:
-        """What is told once (map, vehicle, route), and the calibration, which must be known before the first images."""
+        """What is told once: map, vehicle, route."""
         points, commands = world.tracker.points, world.tracker.commands
         self._world_info.publish(CarlaWorldInfo(map_name=world.town.name))
         self._info.publish(vehicle_info_message(world.dynamics.parameters, self._role))
         self._global_plan.publish(global_plan_message(points, commands))
         self._waypoints.publish(waypoints_message(points, stamp))
-        self._calibration(world.ego_state().pose, stamp)
 
     def clock(self, stamp: Time) -> None:
         """Simulation time."""
@@ -108,11 +107,11 @@ class WorldPublishers:
                 synchronous_mode_running=True,
             )
         )
-        self._calibration(ego.pose, stamp)
         self._speedometer.publish(Float32(data=ego.speed))
         self._status.publish(vehicle_status_message(ego, control, stamp))
 
-    def _calibration(self, pose: np.ndarray, stamp: Time) -> None:
+    def calibration(self, pose: np.ndarray, stamp: Time) -> None:
+        """Where the vehicle is, pose (4, 4) in the map, where its cameras are, and what they see through."""
         for mount in self._mounts:
             mount.header.stamp = stamp
         vehicle = transform_message(pose, MAP_FRAME, self._role, stamp)

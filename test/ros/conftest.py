@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,17 @@ def left_running(ros_domain: int) -> Callable[[str], list[str]]:
         return found
 
     return find
+
+
+@pytest.fixture
+def nodes(ros_context: object) -> Iterator[list]:
+    """Two nodes of one graph, `ours` and `theirs`."""
+    import rclpy
+
+    made = [rclpy.create_node(name, context=ros_context) for name in ("ours", "theirs")]
+    yield made
+    for node in made:
+        node.destroy_node()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 
-import pytest
 from ackermann_msgs.msg import AckermannDrive
 from carla_msgs.msg import CarlaSpeedometer
 from rclpy.qos import QoSProfile
@@ -30,16 +29,6 @@ def named_mismatches(node, topic, spin_until):
     """What is found once the peer's name is known."""
     spin_until([node], lambda: "/peer" in " ".join(type_mismatches(node, [topic])), seconds=120)
     return type_mismatches(node, [topic])
-
-
-@pytest.fixture
-def nodes(ros_context):
-    import rclpy
-
-    made = [rclpy.create_node(name, context=ros_context) for name in ("ours", "theirs")]
-    yield made
-    for node in made:
-        node.destroy_node()
 
 
 def test_peers_with_the_same_definition_are_not_mentioned(nodes, spin_until):

@@ -1,7 +1,6 @@
 """Peers whose quality of service keeps them apart are named; nodes go without the handlers that DDS would call."""
 
 import pytest
-import rclpy
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -13,14 +12,6 @@ from rsd_ros.without_events import NO_EVENTS, WithoutEvents
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PLAIN = QoSProfile(depth=1)
-
-
-@pytest.fixture
-def nodes(ros_context):
-    made = [rclpy.create_node(name, context=ros_context) for name in ("ours", "theirs")]
-    yield made
-    for node in made:
-        node.destroy_node()
 
 
 def mismatches(nodes, spin_until) -> list[str]:

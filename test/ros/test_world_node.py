@@ -112,7 +112,10 @@ def test_the_world_speaks_as_carlas_bridge_and_moves_by_one_command_a_tick(drive
     assert spin_until([driver], lambda: process.popen.poll() is not None, START_SECONDS)
     assert process.popen.returncode == 0, process.output()
     assert "Traceback" not in process.output()
-    every_tick = [f"{VEHICLE}/{name}" for name in ("CAM_FRONT/image", "CAM_BACK/image", "odometry", "vehicle_status")]
+    every_tick = [
+        f"{VEHICLE}/{name}"
+        for name in ("CAM_FRONT/image", "CAM_BACK/image", "CAM_BACK/camera_info", "odometry", "vehicle_status")
+    ]
     spin_until(
         [driver], lambda: events(driver).get("time") == 2.5 and all(len(driver.heard[t]) == 25 for t in every_tick)
     )
