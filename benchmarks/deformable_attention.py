@@ -43,19 +43,26 @@ class Case:
     """One use of the operator in a model."""
 
     name: str
-    batch: int
-    queries: int
+    queries: tuple[int, ...]  # of each map
     shapes: tuple[tuple[int, int], ...]
     heads: int
     dim: int
     points: int
 
+    @property
+    def maps(self) -> torch.Tensor | None:
+        """The map of each query, None where all maps have as many: those are a batch."""
+        if len(set(self.queries)) == 1:
+            return None
+        return torch.arange(len(self.queries)).repeat_interleave(torch.tensor(self.queries))
+
     def inputs(self, device: str, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Value, locations (a tenth of them outside) and weights."""
         generator = torch.Generator(device).manual_seed(0)
         cells = sum(h * w for h, w in self.shapes)
-        sizes = (self.batch, self.queries, self.heads, len(self.shapes), self.points)
-        value = torch.randn(self.batch, cells, self.heads, self.dim, device=device, generator=generator)
+        batch = (len(self.queries), self.queries[0]) if self.maps is None else (1, sum(self.queries))
+        sizes = (*batch, self.heads, len(self.shapes), self.points)
+        value = torch.randn(len(self.queries), cells, self.heads, self.dim, device=device, generator=generator)
         locations = torch.rand(*sizes, 2, device=device, generator=generator) * 1.1 - 0.05
         weights = torch.rand(*sizes, device=device, generator=generator)
         return value.to(dtype), locations, weights.to(dtype)
@@ -73,18 +80,11 @@ def model_cases(name: str) -> list[Case]:
     pyramid = tuple((-(-height // stride), -(-width // stride)) for stride in levels)
     bev = ((config.bev.rows, config.bev.columns),)
     cells, dim = config.bev.rows * config.bev.columns, config.dims // config.heads
+    sights = tuple(views.images.bincount(minlength=config.cameras).tolist())
     return [
-        Case(
-            f"{name} spatial",
-            config.cameras,
-            views.cells.shape[1],
-            pyramid,
-            config.heads,
-            dim,
-            config.bev.spatial_points,
-        ),
-        Case(f"{name} temporal", 2, cells, bev, config.heads, dim, config.bev.temporal_points),
-        Case(f"{name} decoder", 1, config.objects.queries, bev, config.heads, dim, config.objects.points),
+        Case(f"{name} spatial", sights, pyramid, config.heads, dim, config.bev.spatial_points),
+        Case(f"{name} temporal", (cells, cells), bev, config.heads, dim, config.bev.temporal_points),
+        Case(f"{name} decoder", (config.objects.queries,), bev, config.heads, dim, config.objects.points),
     ]
 
 
@@ -92,7 +92,7 @@ def paths(device: str, compiled: bool) -> dict[str, Callable[..., torch.Tensor]]
     """Name to operator, baseline first."""
 
     def on(path: str) -> Callable[..., torch.Tensor]:
-        return lambda value, shapes, locations, weights: deformable_attention(value, shapes, locations, weights, path)
+        return lambda *inputs: deformable_attention(*inputs[:4], path, inputs[4])
 
     found = {"grid_sample": on("grid_sample"), "embedding_bag": on("embedding_bag")}
     if compiled:
@@ -103,7 +103,7 @@ def paths(device: str, compiled: bool) -> dict[str, Callable[..., torch.Tensor]]
 def moved_bytes(case: Case, dtype: torch.dtype, backward: bool) -> int:
     """Bytes that have to cross the memory bus at least once."""
     value, locations, weights = _sizes(case, dtype)
-    output = case.batch * case.queries * case.heads * case.dim * dtype.itemsize
+    output = sum(case.queries) * case.heads * case.dim * dtype.itemsize
     forward = value + locations + weights + output
     # The backward reads the inputs and the output's gradient, and writes (value: adds to) three gradients.
     return forward + (forward + value + locations + weights if backward else 0)
@@ -111,12 +111,12 @@ def moved_bytes(case: Case, dtype: torch.dtype, backward: bool) -> int:
 
 def gathered_bytes(case: Case, dtype: torch.dtype) -> int:
     """Bytes that the corners of all samples read, most of them from a cache."""
-    return 4 * case.batch * case.queries * case.heads * len(case.shapes) * case.points * case.dim * dtype.itemsize
+    return 4 * sum(case.queries) * case.heads * len(case.shapes) * case.points * case.dim * dtype.itemsize
 
 
 def _sizes(case: Case, dtype: torch.dtype) -> tuple[int, int, int]:
-    samples = case.batch * case.queries * case.heads * len(case.shapes) * case.points
-    value = case.batch * sum(h * w for h, w in case.shapes) * case.heads * case.dim * dtype.itemsize
+    samples = sum(case.queries) * case.heads * len(case.shapes) * case.points
+    value = len(case.queries) * sum(h * w for h, w in case.shapes) * case.heads * case.dim * dtype.itemsize
     return value, samples * 2 * 4, samples * dtype.itemsize
 
 
@@ -125,9 +125,10 @@ def measure(
 ) -> dict[str, float | None]:
     """Milliseconds and peak memory of one path."""
     inputs = case.inputs(watch.device, dtype)
+    maps = None if case.maps is None else case.maps.to(watch.device)
 
     def forward() -> torch.Tensor:
-        return operator(inputs[0], case.shapes, *inputs[1:])
+        return operator(inputs[0], case.shapes, *inputs[1:], maps)
 
     def step() -> None:
         out = forward()

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from rsd_model.ops.deformable_attention import deformable_attention
 
+VECTOR = 16  # single-precision numbers in a wide register of today's CPUs
+
 
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention; parameters are laid out as in torch.nn.MultiheadAttention."""
@@ -55,6 +57,13 @@ def initial_offsets(heads: int, groups: int, points: int) -> Tensor:
     return (directions[:, None, None, :] * steps[None, None, :, None]).expand(heads, groups, points, 2).flatten()
 
 
+def softmax_of_few(x: Tensor) -> Tensor:
+    """Softmax over the last dimension. Where that is short, a CPU takes a sixth of the time over a leading one."""
+    if x.device.type != "cpu" or x.shape[-1] >= VECTOR:
+        return x.softmax(-1)
+    return x.movedim(-1, 0).softmax(0).movedim(0, -1)
+
+
 class DeformableSampler(nn.Module):
     """Offsets, weights and values of deformable attention (arXiv 2010.04159), without an output projection.
 
@@ -74,11 +83,18 @@ class DeformableSampler(nn.Module):
         nn.init.xavier_uniform_(self.value_proj.weight)
         nn.init.zeros_(self.value_proj.bias)
 
-    def forward(self, query: Tensor, value: Tensor, shapes: list[tuple[int, int]], reference: Tensor) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        value: Tensor,
+        shapes: list[tuple[int, int]],
+        reference: Tensor,
+        maps: Tensor | None = None,
+    ) -> Tensor:
         """Sample `value` (B, S, dims), levels of `shapes` (h, w) end to end, around `reference`.
 
         query (B, Q, dims); reference (B, Q, Z, 2) in [0, 1] x, y: point p belongs to reference p % Z.
-        Returns (B, Q, dims).
+        Returns (B, Q, dims). `maps`: as in `deformable_attention`; B of query and reference is 1 then.
         """
         batch, count = query.shape[:2]
         heights = reference.shape[2]
@@ -87,9 +103,9 @@ class DeformableSampler(nn.Module):
         offsets = offsets.view(batch, count, self.heads, self.levels, self.points // heights, heights, 2)
         sizes = query.new_tensor([[w, h] for h, w in shapes]).view(1, 1, 1, -1, 1, 1, 2)
         locations = (reference[:, :, None, None, None] + offsets / sizes).flatten(4, 5)
-        weights = self.attention_weights(query).view(batch, count, self.heads, -1).softmax(-1)
-        weights = weights.view(batch, count, self.heads, self.levels, self.points)
-        return deformable_attention(value, shapes, locations, weights)
+        weights = self.attention_weights(query).view(batch, count, self.heads, self.levels * self.points)
+        weights = softmax_of_few(weights).unflatten(-1, (self.levels, self.points))
+        return deformable_attention(value, shapes, locations, weights, maps=maps)
 
 
 class DeformableAttention(DeformableSampler):
@@ -101,9 +117,16 @@ class DeformableAttention(DeformableSampler):
         nn.init.xavier_uniform_(self.output_proj.weight)
         nn.init.zeros_(self.output_proj.bias)
 
-    def forward(self, query: Tensor, value: Tensor, shapes: list[tuple[int, int]], reference: Tensor) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        value: Tensor,
+        shapes: list[tuple[int, int]],
+        reference: Tensor,
+        maps: Tensor | None = None,
+    ) -> Tensor:
         """As DeformableSampler.forward, projected."""
-        return self.output_proj(super().forward(query, value, shapes, reference))
+        return self.output_proj(super().forward(query, value, shapes, reference, maps))
 
 
 class FeedForward(nn.Module):

@@ -27,11 +27,14 @@ def pillar_points(bev: BevConfig, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class PillarViews:
-    """Which pillars each camera sees and where; computed once a frame, shared by all encoder layers."""
+    """Which camera sees which pillar where, R sights, camera by camera; all encoder layers share them.
 
-    cells: Tensor  # (B * N, L) index of the seen pillar; the tail of a row is padding
-    seen: Tensor  # (B * N, L, 1) 1 where `cells` is not padding
-    reference: Tensor  # (B * N, L, Z, 2) projected points in [0, 1] of the image
+    The public code pads every camera's list to the longest. On a rig with one wide camera that is half of the samples.
+    """
+
+    cells: Tensor  # (R,) index of the pillar among the B * HW
+    images: Tensor  # (R,) index of the camera among the B * N
+    reference: Tensor  # (R, Z, 2) projected points in [0, 1] of the image
     share: Tensor  # (B, HW, 1) 1 / number of cameras that see the pillar
 
 
@@ -46,7 +49,7 @@ def project_pillars(
 
     A camera with camera_valid (B, N) false sees nothing.
     """
-    batch, cameras = lidar2img.shape[:2]
+    cameras = lidar2img.shape[1]
     homogeneous = torch.cat([points, torch.ones_like(points[..., :1])], -1).flatten(0, 1)  # (HW * Z, 4)
     pixels = homogeneous @ lidar2img[..., :3, :].transpose(-1, -2)  # (B, N, HW * Z, 3)
     depth = pixels[..., 2:]
@@ -59,18 +62,18 @@ def project_pillars(
     # Quirk: the public code lets the cameras of the first sample decide which pillars those of all samples attend.
     flat = (visible[:1].expand_as(visible) if mix_batch else visible).flatten(0, 1)
     share = 1.0 / visible.sum(1).clamp(min=1).to(points.dtype)[..., None]
-    if torch.compiler.is_exporting():  # an exported graph has fixed sizes: all pillars, those not seen count nothing
-        everything = torch.arange(flat.shape[1], device=points.device).expand(batch * cameras, -1)
-        return PillarViews(everything, flat.to(points.dtype)[..., None], places.flatten(0, 1), share)
-    counts = flat.sum(-1)
-    longest = max(int(counts.max()), 1)
-    rows, columns = flat.nonzero(as_tuple=True)
-    slot = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-    cells = flat.new_zeros((batch * cameras, longest), dtype=torch.long)
-    cells[rows, slot] = columns
-    seen = (torch.arange(longest, device=cells.device) < counts[:, None]).to(points.dtype)[..., None]
-    reference = places.flatten(0, 1).gather(1, cells[:, :, None, None].expand(-1, -1, *places.shape[3:]))
-    return PillarViews(cells, seen, reference, share)
+    places = places.flatten(0, 1)
+    if torch.compiler.is_exporting():
+        # An exported graph has fixed sizes: every camera has a sight of every pillar, infinitely far off where it has
+        # none, and samples beyond the image are zero.
+        places = places.where(flat[..., None, None], torch.inf)
+        every = torch.arange(flat.numel(), device=flat.device)
+        images, cells = every // len(points), every % len(points)
+        reference = places.flatten(0, 1)
+    else:
+        images, cells = flat.nonzero(as_tuple=True)
+        reference = places[images, cells]
+    return PillarViews(images // cameras * len(points) + cells, images, reference, share)
 
 
 class SpatialCrossAttention(nn.Module):
@@ -85,13 +88,8 @@ class SpatialCrossAttention(nn.Module):
 
     def forward(self, query: Tensor, features: Tensor, shapes: list[tuple[int, int]], views: PillarViews) -> Tensor:
         """query (B, HW, dims); features (B * N, sum of h w, dims), the levels of `shapes` end to end."""
-        batch, count, dims = query.shape
-        cameras = len(views.cells) // batch
-        # Padding points at cell 0 and is dropped by `seen`.
-        start = torch.arange(batch, device=query.device).repeat_interleave(cameras)[:, None] * count
-        cells = (views.cells + start).flatten()
-        flat = query.reshape(batch * count, dims)
-        asked = flat.index_select(0, cells).view(batch * cameras, -1, dims)
-        answers = self.sampler(asked, features, shapes, views.reference) * views.seen.to(query.dtype)
-        slots = torch.zeros_like(flat).index_add(0, cells, answers.reshape(-1, dims)).view_as(query)
+        flat = query.flatten(0, 1)
+        asked = flat.index_select(0, views.cells)
+        answers = self.sampler(asked[None], features, shapes, views.reference[None], views.images)[0]
+        slots = torch.zeros_like(flat).index_add(0, views.cells, answers.to(flat.dtype)).view_as(query)
         return query + self.output_proj(slots * views.share.to(query.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rsd_model.layers import initial_offsets
+from rsd_model.layers import initial_offsets, softmax_of_few
 from rsd_model.ops.deformable_attention import deformable_attention
 
 FRAMES = 2  # previous, current
@@ -38,7 +38,7 @@ class TemporalSelfAttention(nn.Module):
         previous = frames.flatten(0, 1)[:batch] if self.mix_batch else frames[:, 0]
         context = torch.cat([previous, query + position], -1)
         offsets = self.sampling_offsets(context).view(batch, cells, self.heads, FRAMES, self.points, 2)
-        weights = self.attention_weights(context).view(batch, cells, self.heads, FRAMES, self.points).softmax(-1)
+        weights = softmax_of_few(self.attention_weights(context).view(batch, cells, self.heads, FRAMES, self.points))
         value = self.value_proj(frames).flatten(0, 1).unflatten(-1, (self.heads, -1))
         size = query.new_tensor([shape[1], shape[0]])
         offsets = offsets.permute(0, 3, 1, 2, 4, 5).flatten(0, 1) / size  # (2 B, HW, heads, points, 2)

@@ -53,14 +53,14 @@ def _sample(locations, weights, row, level, point, width, height, active, LEVELS
 
 @triton.jit
 def _forward_kernel(
-    value, levels, locations, weights, out, rows, cells, queries,
+    value, levels, maps, locations, weights, out, rows, cells,
     HEADS: tl.constexpr, DIM: tl.constexpr, DIM_BLOCK: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr,
     BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     active = row < rows
     channel = tl.arange(0, DIM_BLOCK)
-    first = ((row // (queries * HEADS)) * cells * HEADS + row % HEADS) * DIM
+    first = (tl.load(maps + row // HEADS, mask=active, other=0) * cells * HEADS + row % HEADS) * DIM
     total = tl.zeros((BLOCK, DIM_BLOCK), dtype=ACC)
     for level in range(LEVELS):
         height, width = tl.load(levels + 3 * level), tl.load(levels + 3 * level + 1)
@@ -82,14 +82,14 @@ def _forward_kernel(
 
 @triton.jit
 def _backward_kernel(
-    grad_out, value, levels, locations, weights, grad_value, grad_locations, grad_weights, rows, cells, queries,
+    grad_out, value, levels, maps, locations, weights, grad_value, grad_locations, grad_weights, rows, cells,
     HEADS: tl.constexpr, DIM: tl.constexpr, DIM_BLOCK: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr,
     BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     active = row < rows
     channel = tl.arange(0, DIM_BLOCK)
-    first = ((row // (queries * HEADS)) * cells * HEADS + row % HEADS) * DIM
+    first = (tl.load(maps + row // HEADS, mask=active, other=0) * cells * HEADS + row % HEADS) * DIM
     mask = active[:, None] & (channel < DIM)[None, :]
     grad = tl.load(grad_out + row[:, None] * DIM + channel[None, :], mask=mask, other=0.0).to(ACC)
     for level in range(LEVELS):
@@ -123,53 +123,58 @@ def _backward_kernel(
 
 
 def deformable_attention_triton(
-    value: Tensor, shapes: tuple[tuple[int, int], ...], locations: Tensor, weights: Tensor
+    value: Tensor,
+    shapes: tuple[tuple[int, int], ...],
+    locations: Tensor,
+    weights: Tensor,
+    maps: Tensor | None = None,
 ) -> Tensor:
     """As `deformable_attention`, on a GPU (or on a CPU in Triton's interpreter, TRITON_INTERPRET=1)."""
-    return _forward(value, [size for shape in shapes for size in shape], locations, weights)
+    return _forward(value, [size for shape in shapes for size in shape], locations, weights, maps)
 
 
 @torch.library.custom_op("rsd::deformable_attention", mutates_args=())
-def _forward(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor) -> Tensor:
+def _forward(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor, maps: Tensor | None) -> Tensor:
     value, locations, weights = value.contiguous(), locations.contiguous(), weights.contiguous()
-    out = value.new_empty(value.shape[0], weights.shape[1], value.shape[2] * value.shape[3])
-    _launch(_forward_kernel, (value, _levels(tuple(shapes), value.device), locations, weights, out), value, weights)
+    out = value.new_empty(weights.shape[0], weights.shape[1], value.shape[2] * value.shape[3])
+    levels, maps = _levels(tuple(shapes), value.device), _map_of_each_query(maps, weights)
+    _launch(_forward_kernel, (value, levels, maps, locations, weights, out), value, weights)
     return out
 
 
 @_forward.register_fake
-def _(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor) -> Tensor:
-    return value.new_empty(value.shape[0], weights.shape[1], value.shape[2] * value.shape[3])
+def _(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor, maps: Tensor | None) -> Tensor:
+    return value.new_empty(weights.shape[0], weights.shape[1], value.shape[2] * value.shape[3])
 
 
 @torch.library.custom_op("rsd::deformable_attention_backward", mutates_args=())
 def _backward(
-    grad_out: Tensor, value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
+    grad_out: Tensor, value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor, maps: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     value, locations, weights = value.contiguous(), locations.contiguous(), weights.contiguous()
     grad_value = torch.zeros_like(value, dtype=torch.float64 if value.dtype == torch.float64 else torch.float32)
     grads = (grad_value, torch.empty_like(locations), torch.empty_like(weights))
-    levels = _levels(tuple(shapes), value.device)
-    _launch(_backward_kernel, (grad_out.contiguous(), value, levels, locations, weights, *grads), value, weights)
+    levels, maps = _levels(tuple(shapes), value.device), _map_of_each_query(maps, weights)
+    _launch(_backward_kernel, (grad_out.contiguous(), value, levels, maps, locations, weights, *grads), value, weights)
     return grad_value.to(value.dtype), grads[1], grads[2]
 
 
 @_backward.register_fake
 def _(
-    grad_out: Tensor, value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
+    grad_out: Tensor, value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor, maps: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     return value.new_empty(value.shape), locations.new_empty(locations.shape), weights.new_empty(weights.shape)
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    value, ctx.shapes, locations, weights = inputs
-    ctx.save_for_backward(value, locations, weights)
+    value, ctx.shapes, locations, weights, maps = inputs
+    ctx.save_for_backward(value, locations, weights, maps)
 
 
-def _autograd(ctx, grad_out: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
-    value, locations, weights = ctx.saved_tensors
-    by_value, by_locations, by_weights = _backward(grad_out, value, ctx.shapes, locations, weights)
-    return by_value, None, by_locations, by_weights
+def _autograd(ctx, grad_out: Tensor) -> tuple[Tensor, None, Tensor, Tensor, None]:
+    value, locations, weights, maps = ctx.saved_tensors
+    by_value, by_locations, by_weights = _backward(grad_out, value, ctx.shapes, locations, weights, maps)
+    return by_value, None, by_locations, by_weights, None
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)
@@ -185,11 +190,19 @@ def _launch(kernel, tensors: tuple[Tensor, ...], value: Tensor, weights: Tensor)
     block = max(BLOCK_ELEMENTS // dim_block, 1)
     with torch.cuda.device_of(value):  # Triton launches on the current device, which need not be the tensors'
         kernel[(triton.cdiv(rows, block),)](
-            *tensors, rows, cells, queries,
+            *tensors, rows, cells,
             HEADS=heads, DIM=dim, DIM_BLOCK=dim_block, LEVELS=levels, POINTS=points, BLOCK=block,
             ACC=tl.float64 if value.dtype == torch.float64 else tl.float32,
             num_warps=NUM_WARPS, enable_fp_fusion=True,
         )  # fmt: skip
+
+
+def _map_of_each_query(maps: Tensor | None, weights: Tensor) -> Tensor:
+    """(B * Q,) int64, contiguous: `maps`, or of each query that of its sample."""
+    if maps is not None:
+        return maps.long().contiguous()
+    batch, queries = weights.shape[:2]
+    return torch.arange(batch, device=weights.device).repeat_interleave(queries)
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,9 @@ CASES = {  # shapes of the levels, B, Q, heads, dim, points
     "five levels": ([(4, 4)] * 5, 1, 3, 1, 16, 1),
     "more rows than a program": ([(3, 3)], 2, 70, 4, 4, 1),
     "taps of a deformable convolution": ([(4, 5)], 1, 18, 1, 512, 1),
+    "queries of named maps": ([(5, 7), (3, 2)], 4, 37, 3, 5, 4),
 }
+NAMED = torch.arange(37) // 13  # the last map is not sampled
 
 
 def inputs(shapes, batch, queries, heads, dim, points, dtype):
@@ -26,8 +28,8 @@ def inputs(shapes, batch, queries, heads, dim, points, dtype):
     return [tensor.requires_grad_() for tensor in tensors]
 
 
-def outcome(tensors, shapes, path):
-    out = deformable_attention(tensors[0], shapes, *tensors[1:], path=path)
+def outcome(tensors, shapes, path, maps=None):
+    out = deformable_attention(tensors[0], shapes, *tensors[1:], path=path, maps=maps)
     cotangent = torch.linspace(-1.0, 1.0, out.numel(), dtype=torch.float64).view_as(out)
     return out, *torch.autograd.grad(out, tensors, cotangent.to(out.dtype))
 
@@ -35,10 +37,11 @@ def outcome(tensors, shapes, path):
 def errors(name, dtype):
     """Largest error of output and three gradients, each relative to the largest entry of the float64 torch path."""
     shapes, *sizes = CASES[name]
-    exact = outcome(
-        [tensor.detach().double().requires_grad_() for tensor in inputs(shapes, *sizes, dtype)], shapes, "grid_sample"
-    )
-    ours = outcome(inputs(shapes, *sizes, dtype), shapes, "triton")
+    given, maps = inputs(shapes, *sizes, dtype), None
+    if "named" in name:
+        maps, given = NAMED, [given[0], *(tensor[:1].detach().requires_grad_() for tensor in given[1:])]
+    exact = outcome([tensor.detach().double().requires_grad_() for tensor in given], shapes, "grid_sample", maps)
+    ours = outcome(given, shapes, "triton", maps)
     return [((a.double() - b).abs().max() / b.abs().max()).item() for a, b in zip(ours, exact, strict=True)]
 
 
@@ -73,7 +76,7 @@ def as_one_node():
     compiled = torch.compile(Attend(), fullgraph=True, backend="aot_eager")(*tensors)
     gradients = torch.autograd.grad(compiled, tensors, torch.linspace(-1.0, 1.0, compiled.numel()).view_as(compiled))
     flat = [size for shape in CASES["one level"][0] for size in shape]
-    checks = torch.library.opcheck(_forward, (tensors[0], flat, *tensors[1:]))
+    checks = torch.library.opcheck(_forward, (tensors[0], flat, *tensors[1:], None))
     return {
         "nodes": nodes,
         "exported equal": torch.equal(program.module()(*tensors), expected[0]),

@@ -111,6 +111,61 @@ def test_lower_precision_stays_near_float64_on_a_wide_map(path, dtype, tolerance
     assert (out - exact).abs().max() < tolerance * exact.abs().max()
 
 
+MAPS = torch.tensor([0, 0, 2, 2, 2])  # of five queries; the second of the three maps is not sampled
+
+
+def with_maps(shapes, **options):
+    """A case whose queries sample the maps of MAPS, and what it has to give: a batch of one query each."""
+    value, _, locations, weights = random_case(shapes, batch=3, queries=len(MAPS), **options)
+    locations, weights = locations[:1], weights[:1]
+    apart = deformable_attention(value[MAPS], shapes, locations.transpose(0, 1), weights.transpose(0, 1))
+    return (value, shapes, locations, weights), apart.transpose(0, 1)
+
+
+@pytest.mark.parametrize("path", TORCH_PATHS)
+@pytest.mark.parametrize("shapes", [[(4, 4)], [(1, 1)], [(5, 3), (3, 2), (1, 1)], [(3, 5), (2, 9)]])
+def test_queries_sample_the_maps_they_name(path, shapes):
+    case, expected = with_maps(shapes)
+    torch.testing.assert_close(deformable_attention(*case, path=path, maps=MAPS), expected)
+
+
+@pytest.mark.parametrize("path", TORCH_PATHS)
+def test_gradients_through_named_maps_are_the_derivatives(path):
+    (value, shapes, locations, weights), _ = with_maps([(4, 5), (2, 3)], points=2, heads=1)
+    inputs = tuple(tensor.requires_grad_() for tensor in (value, locations, weights))
+
+    def attend(v, x, w):
+        return deformable_attention(v, shapes, x, w, path=path, maps=MAPS)
+
+    assert torch.autograd.gradcheck(attend, inputs)
+    unused = torch.autograd.grad(attend(*inputs).sum(), inputs[0])[0][1]
+    assert not unused.any()
+
+
+@pytest.mark.parametrize("path", TORCH_PATHS)
+def test_points_outside_a_named_map_do_not_reach_its_neighbours(path):
+    (value, shapes, locations, weights), _ = with_maps([(4, 5), (2, 3)])
+    for outside in (-3.0, -0.51, 1.51, 4.0, -1e6, 1e6, -math.inf, math.inf):
+        beyond = locations.clone()
+        beyond[..., 1] = outside  # above and below it lie the other maps
+        assert not deformable_attention(value, shapes, beyond, weights, path=path, maps=MAPS).any()
+    locations[0, 2, 1] = float("nan")
+    spoilt = deformable_attention(value, shapes, locations, weights, path=path, maps=MAPS).isnan()
+    assert spoilt.nonzero().tolist() == [[0, 2, channel] for channel in (3, 4, 5)]
+
+
+@pytest.mark.parametrize("path", TORCH_PATHS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)])
+def test_lower_precision_stays_near_float64_on_many_named_maps(path, dtype, tolerance):
+    value, shapes, locations, weights = random_case([(90, 160)], batch=6, queries=40, dim=8)
+    maps = torch.arange(40) // 7
+    locations, weights = locations[:1].float(), weights[:1].flatten(-2).softmax(-1).view(1, 40, 2, 1, 4)
+    exact = deformable_attention(value, shapes, locations.double(), weights, maps=maps)
+    out = deformable_attention(value.to(dtype), shapes, locations, weights.to(dtype), path=path, maps=maps)
+    assert out.dtype == dtype
+    assert (out - exact).abs().max() < tolerance * exact.abs().max()
+
+
 def test_half_precision_locations_are_accepted():
     value, shapes, locations, weights = random_case([(4, 4)], dtype=torch.float32)
     for path in TORCH_PATHS:
@@ -140,6 +195,12 @@ def test_shape_errors_name_the_tensor_and_what_was_expected():
         deformable_attention(value, shapes, locations[..., :1], weights)
     with pytest.raises(ValueError, match="attention_weights have shape"):
         deformable_attention(value, shapes, locations, weights[:, :, :1])
+    with pytest.raises(ValueError, match=r"maps have shape \(4,\), expected one map for each of 5 queries"):
+        deformable_attention(value, shapes, locations[:1], weights[:1], maps=MAPS[:4])
+    with pytest.raises(ValueError, match=r"expected \(B, Q, heads, levels, points\) \(1, 5"):
+        deformable_attention(value, shapes, locations, weights, maps=MAPS)
+    with pytest.raises(ValueError, match="not in ascending order"):
+        deformable_attention(value, shapes, locations[:1], weights[:1], "grid_sample", MAPS.flip(0))
     with pytest.raises(ValueError, match="none of"):
         deformable_attention(value, shapes, locations, weights, path="cuda")
 
@@ -149,8 +210,8 @@ class Attend(nn.Module):
         super().__init__()
         self.shapes, self.path = shapes, path
 
-    def forward(self, value, locations, weights):
-        return deformable_attention(value, self.shapes, locations, weights, path=self.path)
+    def forward(self, value, locations, weights, maps=None):
+        return deformable_attention(value, self.shapes, locations, weights, path=self.path, maps=maps)
 
 
 @pytest.mark.parametrize("path", [None, *TORCH_PATHS])
@@ -162,6 +223,13 @@ def test_exports_as_one_graph_and_computes_the_same(path):
     torch.testing.assert_close(program.module()(value, locations, weights), expected)
 
 
+def test_exports_with_named_maps():
+    (value, shapes, locations, weights), expected = with_maps([(5, 6), (2, 3)], dtype=torch.float32)
+    with torch.no_grad():
+        program = torch.export.export(Attend(shapes, None), (value, locations, weights, MAPS))
+    torch.testing.assert_close(program.module()(value, locations, weights, MAPS), expected)
+
+
 def test_compiles_without_a_graph_break_and_computes_the_same():
     value, shapes, locations, weights = random_case([(5, 6), (2, 3)], dtype=torch.float32)
     expected = deformable_attention(value, shapes, locations, weights)
@@ -170,11 +238,13 @@ def test_compiles_without_a_graph_break_and_computes_the_same():
     torch.testing.assert_close(out, expected)
 
 
-def test_compiles_with_its_backward():
-    value, shapes, locations, weights = random_case([(5, 6), (2, 3)], dtype=torch.float32)
+@pytest.mark.parametrize("maps", [None, MAPS], ids=["batch", "named maps"])
+def test_compiles_with_its_backward(maps):
+    (value, shapes, locations, weights), _ = with_maps([(5, 6), (2, 3)], dtype=torch.float32)
+    value = value[:1] if maps is None else value
     gradients = []
     for attend in (Attend(shapes, None), torch.compile(Attend(shapes, None), fullgraph=True, backend="aot_eager")):
         inputs = [tensor.clone().requires_grad_() for tensor in (value, locations, weights)]
-        attend(*inputs).square().sum().backward()
+        attend(*inputs, maps).square().sum().backward()
         gradients.append([tensor.grad for tensor in inputs])
     torch.testing.assert_close(gradients[1], gradients[0])

@@ -13,7 +13,14 @@ import torch
 from rsd_model.ops.deformable_attention import deformable_attention
 
 TOLERANCE = {"float64": 1e-12, "float32": 3e-6, "bfloat16": 1e-2, "float16": 2e-3}
-CASES = ("pyramid", "one level", "five levels", "more rows than a program", "taps of a deformable convolution")
+CASES = (
+    "pyramid",
+    "one level",
+    "five levels",
+    "more rows than a program",
+    "taps of a deformable convolution",
+    "queries of named maps",
+)
 
 pytestmark = [
     pytest.mark.skipif(find_spec("triton") is None, reason="package triton (extra `triton`) is not installed"),
@@ -79,8 +86,8 @@ def compile_for_gpu(name, precision, capability):
 
     kernel = getattr(deformable_attention_triton, name)
     constants = {"HEADS": 8, "DIM": 32, "DIM_BLOCK": 32, "LEVELS": 4, "POINTS": 8, "BLOCK": 32, "ACC": tl.float32}
-    types = dict.fromkeys(("value", "out", "grad_out"), f"*{precision}") | {"levels": "*i32"}
-    types |= dict.fromkeys(("rows", "cells", "queries"), "i32") | dict.fromkeys(constants, "constexpr")
+    types = dict.fromkeys(("value", "out", "grad_out"), f"*{precision}") | {"levels": "*i32", "maps": "*i64"}
+    types |= dict.fromkeys(("rows", "cells"), "i32") | dict.fromkeys(constants, "constexpr")
     signature = {argument: types.get(argument, "*fp32") for argument in kernel.arg_names}
     aligned = {(i,): [["tt.divisibility", 16]] for i, t in enumerate(signature.values()) if t != "constexpr"}
     values = {(kernel.arg_names.index(key),): value for key, value in constants.items()}
@@ -93,18 +100,21 @@ def compile_for_gpu(name, precision, capability):
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)], ids=str
 )
-def test_output_and_gradients_equal_the_torch_path_on_the_gpu(dtype, tolerance):
+@pytest.mark.parametrize("named", [False, True], ids=["batch", "named maps"])
+def test_output_and_gradients_equal_the_torch_path_on_the_gpu(named, dtype, tolerance):
     shapes = [(92, 160), (46, 80), (23, 40), (12, 20)]
+    maps = torch.arange(500, device="cuda") // 300 if named else None
     generator = torch.Generator("cuda").manual_seed(0)
     value = torch.randn(2, sum(h * w for h, w in shapes), 8, 32, device="cuda", generator=generator).to(dtype)
-    locations = torch.rand(2, 500, 8, 4, 8, 2, device="cuda", generator=generator) * 1.4 - 0.2
-    weights = torch.rand(2, 500, 8, 4, 8, device="cuda", generator=generator)
+    batch = 1 if named else 2
+    locations = torch.rand(batch, 500, 8, 4, 8, 2, device="cuda", generator=generator) * 1.4 - 0.2
+    weights = torch.rand(batch, 500, 8, 4, 8, device="cuda", generator=generator)
     results = []
     for path, precision in (("grid_sample", torch.float64), ("triton", dtype)):
         sampling = torch.float64 if path == "grid_sample" else torch.float32
         inputs = [value.to(precision), locations.to(sampling), weights.to(sampling)]
         inputs = [tensor.detach().requires_grad_() for tensor in inputs]
-        out = deformable_attention(inputs[0], shapes, *inputs[1:], path=path)
+        out = deformable_attention(inputs[0], shapes, *inputs[1:], path=path, maps=maps)
         results.append([out, *torch.autograd.grad(out.sum(), inputs)])
     for exact, ours in zip(*results, strict=True):
         assert (ours.double() - exact).abs().max() < tolerance * exact.abs().max()
