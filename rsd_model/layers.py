@@ -83,29 +83,36 @@ class DeformableSampler(nn.Module):
         nn.init.xavier_uniform_(self.value_proj.weight)
         nn.init.zeros_(self.value_proj.bias)
 
-    def forward(
+    def values(self, features: Tensor) -> Tensor:
+        """(B, S, dims) to what is sampled, (B, S, heads, dims / heads)."""
+        return self.value_proj(features).unflatten(-1, (self.heads, -1))
+
+    def sample(
         self,
         query: Tensor,
-        value: Tensor,
+        values: Tensor,
         shapes: list[tuple[int, int]],
         reference: Tensor,
         maps: Tensor | None = None,
     ) -> Tensor:
-        """Sample `value` (B, S, dims), levels of `shapes` (h, w) end to end, around `reference`.
+        """Sample `values`, levels of `shapes` (h, w) end to end, around `reference`.
 
         query (B, Q, dims); reference (B, Q, Z, 2) in [0, 1] x, y: point p belongs to reference p % Z.
         Returns (B, Q, dims). `maps`: as in `deformable_attention`; B of query and reference is 1 then.
         """
         batch, count = query.shape[:2]
         heights = reference.shape[2]
-        value = self.value_proj(value).unflatten(-1, (self.heads, -1))
         offsets = self.sampling_offsets(query)
         offsets = offsets.view(batch, count, self.heads, self.levels, self.points // heights, heights, 2)
         sizes = query.new_tensor([[w, h] for h, w in shapes]).view(1, 1, 1, -1, 1, 1, 2)
         locations = (reference[:, :, None, None, None] + offsets / sizes).flatten(4, 5)
         weights = self.attention_weights(query).view(batch, count, self.heads, self.levels * self.points)
         weights = softmax_of_few(weights).unflatten(-1, (self.levels, self.points))
-        return deformable_attention(value, shapes, locations, weights, maps=maps)
+        return deformable_attention(values, shapes, locations, weights, maps=maps)
+
+    def forward(self, query: Tensor, features: Tensor, shapes: list[tuple[int, int]], reference: Tensor) -> Tensor:
+        """`sample` of `values`."""
+        return self.sample(query, self.values(features), shapes, reference)
 
 
 class DeformableAttention(DeformableSampler):
@@ -117,16 +124,9 @@ class DeformableAttention(DeformableSampler):
         nn.init.xavier_uniform_(self.output_proj.weight)
         nn.init.zeros_(self.output_proj.bias)
 
-    def forward(
-        self,
-        query: Tensor,
-        value: Tensor,
-        shapes: list[tuple[int, int]],
-        reference: Tensor,
-        maps: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, query: Tensor, features: Tensor, shapes: list[tuple[int, int]], reference: Tensor) -> Tensor:
         """As DeformableSampler.forward, projected."""
-        return self.output_proj(super().forward(query, value, shapes, reference, maps))
+        return self.output_proj(super().forward(query, features, shapes, reference))
 
 
 class FeedForward(nn.Module):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rsd_model.backbone.fpn import FeaturePyramid
 from rsd_model.backbone.resnet import ResNet
+from rsd_model.beside import Beside, at_once
 from rsd_model.bev.encoder import BevEncoder
 from rsd_model.config import ModelConfig
 from rsd_model.geometry import bench2drive_rig, lidar_to_image
@@ -37,16 +36,6 @@ class PlannerInputs:
     prev_bev: Tensor | None = None  # (B, HW, dims) BEV of the previous frame
 
 
-# Starts a function of tensors; calling what it returns waits for the result.
-Beside = Callable[..., Callable[[], Any]]
-
-
-def at_once(function: Callable[..., Any], *tensors: Tensor) -> Callable[[], Any]:
-    """The `Beside` that runs one after the other."""
-    result = function(*tensors)
-    return lambda: result
-
-
 class Planner(nn.Module):
     """BEVFormer encoder with VAD's heads (arXiv 2303.12077); sizes and options by ModelConfig."""
 
@@ -69,7 +58,7 @@ class Planner(nn.Module):
         levels = self.neck(self.backbone(images.flatten(0, 1)))
         return [level.unflatten(0, images.shape[:2]) for level in levels]
 
-    def encode(self, inputs: PlannerInputs, features: list[Tensor] | None = None) -> Tensor:
+    def encode(self, inputs: PlannerInputs, features: list[Tensor] | None = None, beside: Beside = at_once) -> Tensor:
         """BEV features (B, HW, dims): all that a history frame needs. `features`: the `image_features`, where known."""
         return self.bev_encoder(
             self.image_features(inputs.images) if features is None else features,
@@ -78,6 +67,7 @@ class Planner(nn.Module):
             (inputs.images.shape[-2], inputs.images.shape[-1]),
             inputs.prev_bev,
             inputs.camera_valid,
+            beside,
         )
 
     def forward(
@@ -85,7 +75,7 @@ class Planner(nn.Module):
     ) -> dict[str, Tensor]:
         """Raw outputs under VAD's names, L decoder layers, metres in the LiDAR frame.
 
-        `beside` starts the heads that may run beside others.
+        `beside` starts parts of the encoder and heads that may run beside others.
 
         bev_embed (HW, B, dims); all_cls_scores (L, B, Q, classes) logits; all_bbox_preds (L, B, Q, 10);
         all_traj_preds (L, B, Q, modes, steps * 2) offsets; all_traj_cls_scores (L, B, Q, modes) logits;
@@ -94,7 +84,7 @@ class Planner(nn.Module):
         With the RiskHead also object_risk (B, Q) and risk_map (B, rows, columns); with `ego.halts_apart` both plans
         and the choice: ego_mode_preds (B, modes, commands, steps, 2) and ego_mode_scores (B, modes) logits.
         """
-        bev = self.encode(inputs, features)
+        bev = self.encode(inputs, features, beside)
         mapping = beside(self.map_head, bev)
         objects = self.object_head(bev)
         judging = None if self.risk_head is None else beside(self.risk_head, bev, objects.centres, objects.hidden[-1])

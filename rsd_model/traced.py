@@ -1,8 +1,9 @@
 """The planner as one recorded graph: on a CPU a sixth of nano's time is Python between small operators.
 
-With several threads the graph runs groups of cameras, then heads, beside each other, each in one thread. OpenMP would
-share every operator out instead and meet at a barrier after each: 500 times a frame, and where another process has one
-of the cores, each of them may last until the scheduler's next turn. One busy process slowed the demo to a tenth.
+With several threads the graph runs groups of cameras, then of BEV cells, then heads beside each other, each in one
+thread. OpenMP would share every operator out instead and meet at a barrier after each: 500 times a frame, and where
+another process has one of the cores, each of them may last until the scheduler's next turn. One busy process slowed the
+demo to a tenth.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class TracedPlanner:
         self._model = model
         self._graph: torch.jit.ScriptModule | None = None
         self._names: tuple[str, ...] = ()  # of the outputs
-        self._beside = False  # the graph runs its parts in several threads
+        self._groups = 1  # that the graph runs beside each other
         self._checked: Tensor | None = None  # lidar2img of the rig that graph and module agree on
+        self._split: tuple[PillarViews, list[Tensor]] | None = None  # as projected, and by groups of cells
 
     @property
     def traced(self) -> bool:
@@ -70,7 +72,7 @@ class TracedPlanner:
             # Deprecated in favour of torch.compile, which takes minutes, and torch.export, whose graph is slower here.
             warnings.simplefilter("ignore")
             expected = self._model(inputs)
-            example = (*self._views(inputs), *_tensors(inputs))
+            example = (*self._views(inputs, groups), *_tensors(inputs))
             try:
                 graph = torch.jit.trace(_Flat(self._model, _names(inputs), groups), example, check_trace=False)
                 agrees = _same(dict(zip(expected, graph(*example), strict=True)), expected)
@@ -81,12 +83,13 @@ class TracedPlanner:
             logger.warning("the network runs without a recorded graph, slower: the graph gives other numbers")
             return False
         self._graph, self._names, self._checked = graph, tuple(expected), inputs.lidar2img
-        self._beside = groups > 1
+        self._groups = groups
         return True
 
     def _run(self, graph: torch.jit.ScriptModule, inputs: PlannerInputs) -> dict[str, Tensor]:
-        with one_thread(self._beside):
-            return dict(zip(self._names, graph(*self._views(inputs), *_tensors(inputs)), strict=True))
+        with one_thread(self._groups > 1):
+            given = (*self._views(inputs, self._groups), *_tensors(inputs))
+            return dict(zip(self._names, graph(*given), strict=True))
 
     def _compared(self, graph: torch.jit.ScriptModule, inputs: PlannerInputs) -> dict[str, Tensor]:
         expected = self._model(inputs)
@@ -101,10 +104,13 @@ class TracedPlanner:
             logger.warning("the recorded graph does not fit this rig: slower without it")
         return expected
 
-    def _views(self, inputs: PlannerInputs) -> tuple[Tensor, ...]:
+    def _views(self, inputs: PlannerInputs, groups: int) -> list[Tensor]:
         size = (inputs.images.shape[-2], inputs.images.shape[-1])
         views = self._model.bev_encoder.views(inputs.lidar2img, size, inputs.camera_valid)
-        return tuple(getattr(views, field.name) for field in fields(views))
+        if self._split is None or self._split[0] is not views:
+            parts = [views] if groups == 1 else views.split(groups)
+            self._split = (views, [tensor for part in parts for tensor in vars(part).values()])
+        return self._split[1]
 
 
 class _Flat(nn.Module):
@@ -115,10 +121,11 @@ class _Flat(nn.Module):
         self.model, self.names, self.groups = model, names, groups
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        count = len(fields(PillarViews))
-        given = dict(zip(self.names, tensors[count:], strict=True))
+        each = len(fields(PillarViews))
+        views = [PillarViews(*tensors[k * each : (k + 1) * each]) for k in range(self.groups)]
+        given = dict(zip(self.names, tensors[self.groups * each :], strict=True))
         rig = torch.zeros(1)  # not looked at
-        with self.model.bev_encoder.seeing(PillarViews(*tensors[:count])):
+        with self.model.bev_encoder.seeing(views):
             inputs = PlannerInputs(lidar2img=rig, **given)
             if self.groups == 1:
                 return tuple(self.model(inputs).values())
@@ -135,16 +142,19 @@ class _Flat(nn.Module):
 
 
 def _forked(function: Callable[..., Any], *tensors: Tensor) -> Callable[[], Any]:
-    """A `Beside` that a graph records; the function gives a dataclass or a named tuple of tensors."""
+    """A `Beside` that a graph records; the function gives a tensor, or a dataclass or named tuple of tensors."""
     kinds: list[Any] = []
 
-    def run(*given: Tensor) -> tuple[Tensor, ...]:
+    def run(*given: Tensor) -> Tensor | tuple[Tensor, ...]:
         result = function(*given)
-        kinds.append(type(result))
+        if isinstance(result, Tensor):
+            kinds.append(lambda tensor: tensor)
+            return result
+        kinds.append(lambda tensors: type(result)(*tensors))
         return tuple(result) if isinstance(result, tuple) else tuple(getattr(result, f.name) for f in fields(result))
 
     future = torch.jit.fork(run, *tensors)
-    return lambda: kinds[0](*torch.jit.wait(future))
+    return lambda: kinds[0](torch.jit.wait(future))
 
 
 @contextmanager

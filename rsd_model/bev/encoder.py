@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from rsd_model.beside import Beside, at_once
 from rsd_model.bev.ego_motion import CAN_BUS_SIZE, DELTA_YAW_DEGREES, ego_shift, turn_bev
 from rsd_model.bev.spatial_attention import PillarViews, SpatialCrossAttention, pillar_points, project_pillars
 from rsd_model.bev.temporal_attention import TemporalSelfAttention
@@ -38,14 +40,38 @@ class EncoderLayer(nn.Module):
         reference: Tensor,
         features: Tensor,
         feature_shapes: list[tuple[int, int]],
-        views: PillarViews,
+        views: Sequence[PillarViews],
+        beside: Beside = at_once,
     ) -> Tensor:
-        """query (B, HW, dims) to the same; history (B, 1 or 2, HW, dims): previous [, current] BEV."""
+        """query (B, HW, dims) to the same; history (B, 1 or 2, HW, dims): previous [, current] BEV.
+
+        Several `views`, each of a run of cells: the runs are started by `beside`.
+        """
         frames = torch.stack([query, query], 1) if history is None else history
         if frames.shape[1] == 1:
             frames = torch.cat([frames, query[:, None]], 1)
-        query = self.norm_temporal(self.temporal(query, position, frames, shape, reference))
-        query = self.norm_spatial(self.spatial(query, features, feature_shapes, views))
+        values = self.temporal.values(frames), self.spatial.values(features)
+        run = partial(self._cells, shape, feature_shapes)
+        sizes = [view.share.shape[1] for view in views]
+        own = (query.split(sizes, 1), position.split(sizes, -2), self.temporal.previous(frames).split(sizes, 1))
+        parts = zip(*own, reference.split(sizes, 2), views, strict=True)
+        started = [beside(run, *tensors, *values, *vars(view).values()) for *tensors, view in parts]
+        return torch.cat([part() for part in started], 1) if len(started) > 1 else started[0]()
+
+    def _cells(
+        self,
+        shape: tuple[int, int],
+        feature_shapes: list[tuple[int, int]],
+        query: Tensor,
+        position: Tensor,
+        previous: Tensor,
+        reference: Tensor,
+        temporal_values: Tensor,
+        spatial_values: Tensor,
+        *views: Tensor,
+    ) -> Tensor:
+        query = self.norm_temporal(self.temporal(query, position, previous, temporal_values, shape, reference))
+        query = self.norm_spatial(self.spatial(query, spatial_values, feature_shapes, PillarViews(*views)))
         return self.norm_feed_forward(self.feed_forward(query))
 
 
@@ -65,7 +91,7 @@ class BevEncoder(nn.Module):
         self.layers = nn.ModuleList([EncoderLayer(config) for _ in range(bev.layers)])
         self.fusion = TemporalFusion(dims, bev) if bev.temporal_fusion else None
         self._last_views: tuple[tuple[object, ...], PillarViews] | None = None
-        self._given_views: PillarViews | None = None
+        self._given_views: Sequence[PillarViews] = ()
         nn.init.uniform_(self.row_embedding.weight)
         nn.init.uniform_(self.column_embedding.weight)
 
@@ -77,6 +103,7 @@ class BevEncoder(nn.Module):
         image_size: tuple[int, int],
         prev_bev: Tensor | None = None,
         camera_valid: Tensor | None = None,
+        beside: Beside = at_once,
     ) -> Tensor:
         """BEV (B, rows * columns, dims), row-major, row 0 at the rear edge.
 
@@ -90,11 +117,11 @@ class BevEncoder(nn.Module):
             query = query + self.can_bus_mlp(can_bus.to(query.dtype))[:, None]
         position = self._position()
         tokens, shapes = self._tokens(features)
-        views = self._given_views or self.views(lidar2img, image_size, camera_valid)
+        views = self._given_views or [self.views(lidar2img, image_size, camera_valid)]
         reference = self._temporal_reference(can_bus).expand(batch, -1, -1, -1)
         history = None if prev_bev is None else self._history(prev_bev, can_bus, query)
         for layer in self.layers:
-            query = layer(query, position, history, shape, reference, tokens, shapes, views)
+            query = layer(query, position, history, shape, reference, tokens, shapes, views, beside)
         return query if self.fusion is None else self.fusion(query, prev_bev, can_bus)
 
     def views(self, lidar2img: Tensor, image_size: tuple[int, int], camera_valid: Tensor | None) -> PillarViews:
@@ -104,13 +131,13 @@ class BevEncoder(nn.Module):
         return self._remembered_views(lidar2img.float(), image_size, camera_valid)
 
     @contextlib.contextmanager
-    def seeing(self, views: PillarViews) -> Iterator[None]:
-        """Inside the block `forward` takes these views and projects no rig."""
+    def seeing(self, views: Sequence[PillarViews]) -> Iterator[None]:
+        """Inside the block `forward` projects no rig; it takes these views, one of all cells or those of runs."""
         self._given_views = views
         try:
             yield
         finally:
-            self._given_views = None
+            self._given_views = ()
 
     # How many pillars a camera sees is only known once projected: a compiled graph takes it as an input.
     @torch.compiler.disable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,18 @@ class PillarViews:
     images: Tensor  # (R,) index of the camera among the B * N
     reference: Tensor  # (R, Z, 2) projected points in [0, 1] of the image
     share: Tensor  # (B, HW, 1) 1 / number of cameras that see the pillar
+
+    def split(self, count: int) -> list[PillarViews]:
+        """The views of one sample by cells, in `count` runs of neighbours."""
+        batch, cells = self.share.shape[:2]
+        if batch > 1:
+            raise ValueError(f"views of {batch} samples cannot be split by cells, only those of one")
+        parts = []
+        for start, end in pairwise(cells * k // count for k in range(count + 1)):
+            inside = (self.cells >= start) & (self.cells < end)
+            sights = (self.cells[inside] - start, self.images[inside], self.reference[inside])
+            parts.append(PillarViews(*sights, self.share[:, start:end]))
+        return parts
 
 
 def project_pillars(
@@ -86,10 +99,14 @@ class SpatialCrossAttention(nn.Module):
         nn.init.xavier_uniform_(self.output_proj.weight)
         nn.init.zeros_(self.output_proj.bias)
 
-    def forward(self, query: Tensor, features: Tensor, shapes: list[tuple[int, int]], views: PillarViews) -> Tensor:
-        """query (B, HW, dims); features (B * N, sum of h w, dims), the levels of `shapes` end to end."""
+    def values(self, features: Tensor) -> Tensor:
+        """features (B * N, sum of h w, dims) to what `forward` samples: (B * N, sum of h w, heads, dims / heads)."""
+        return self.sampler.values(features)
+
+    def forward(self, query: Tensor, values: Tensor, shapes: list[tuple[int, int]], views: PillarViews) -> Tensor:
+        """query (B, cells, dims) of the cells in `views`; values: levels of `shapes` end to end."""
         flat = query.flatten(0, 1)
         asked = flat.index_select(0, views.cells)
-        answers = self.sampler(asked[None], features, shapes, views.reference[None], views.images)[0]
+        answers = self.sampler.sample(asked[None], values, shapes, views.reference[None], views.images)[0]
         slots = torch.zeros_like(flat).index_add(0, views.cells, answers.to(flat.dtype)).view_as(query)
         return query + self.output_proj(slots * views.share.to(query.dtype))

@@ -29,20 +29,32 @@ class TemporalSelfAttention(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(
-        self, query: Tensor, position: Tensor, frames: Tensor, shape: tuple[int, int], reference: Tensor
-    ) -> Tensor:
-        """query, position (B, HW, dims); frames (B, 2, HW, dims): previous, current; reference (B, 2, HW, 2)."""
-        batch, cells = query.shape[:2]
+    def values(self, frames: Tensor) -> Tensor:
+        """frames (B, 2, HW, dims), previous and current, to what `forward` samples: (2 B, HW, heads, dims / heads)."""
+        return self.value_proj(frames).flatten(0, 1).unflatten(-1, (self.heads, -1))
+
+    def previous(self, frames: Tensor) -> Tensor:
+        """(B, HW, dims) of `frames`."""
         # Quirk: the public code lays out the frames sample by sample and takes the first B of the 2 B as the previous.
-        previous = frames.flatten(0, 1)[:batch] if self.mix_batch else frames[:, 0]
+        return frames.flatten(0, 1)[: len(frames)] if self.mix_batch else frames[:, 0]
+
+    def forward(
+        self,
+        query: Tensor,
+        position: Tensor,
+        previous: Tensor,
+        values: Tensor,
+        shape: tuple[int, int],
+        reference: Tensor,
+    ) -> Tensor:
+        """query, position, previous (B, cells, dims); values of the whole frames; reference (B, 2, cells, 2)."""
+        batch, cells = query.shape[:2]
         context = torch.cat([previous, query + position], -1)
         offsets = self.sampling_offsets(context).view(batch, cells, self.heads, FRAMES, self.points, 2)
         weights = softmax_of_few(self.attention_weights(context).view(batch, cells, self.heads, FRAMES, self.points))
-        value = self.value_proj(frames).flatten(0, 1).unflatten(-1, (self.heads, -1))
         size = query.new_tensor([shape[1], shape[0]])
-        offsets = offsets.permute(0, 3, 1, 2, 4, 5).flatten(0, 1) / size  # (2 B, HW, heads, points, 2)
+        offsets = offsets.permute(0, 3, 1, 2, 4, 5).flatten(0, 1) / size  # (2 B, cells, heads, points, 2)
         locations = reference.flatten(0, 1)[:, :, None, None] + offsets
         weights = weights.permute(0, 3, 1, 2, 4).flatten(0, 1)
-        out = deformable_attention(value, [shape], locations[:, :, :, None], weights[:, :, :, None])
+        out = deformable_attention(values, [shape], locations[:, :, :, None], weights[:, :, :, None])
         return query + self.output_proj(out.view(batch, FRAMES, cells, -1).mean(1))

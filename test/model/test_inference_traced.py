@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import rsd_model.traced
+from rsd_model.bev.spatial_attention import PillarViews
 from rsd_model.config import load_model_config
 from rsd_model.network import Planner, PlannerInputs, example_inputs
 from rsd_model.traced import TracedPlanner, one_thread
@@ -135,19 +136,39 @@ def two_threads():
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_in_several_threads_groups_of_cameras_and_heads_run_beside_each_other(planner):
+def test_in_several_threads_groups_of_cameras_and_of_cells_and_heads_run_beside_each_other(planner):
     inputs, traced = example_inputs(NANO), TracedPlanner(planner)
     assert traced.trace(varied(inputs, 9))
     forks = traced._graph.inlined_graph.findAllNodes("prim::fork")
-    assert len(forks) == 4  # two groups of cameras, the map, the risk
+    assert len(forks) == 8  # two groups of cameras, two of cells in each of two layers, the map, the risk
     with torch.inference_mode():
-        for seed in range(3):
+        for seed in range(4):
             frame = varied(inputs, seed)
+            if seed == 3:  # nothing looks to the rear any more
+                frame = replace(frame, camera_valid=torch.tensor([[True, True, True, False, False, False]]))
             found, expected = traced(frame), planner(frame)
             assert list(found) == list(expected)
             for name in expected:
                 torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-4)
             assert torch.get_num_threads() == 2
+
+
+def test_views_split_by_cells_hold_every_sight_once(planner):
+    inputs = example_inputs(NANO)
+    encoder, size = planner.bev_encoder, inputs.images.shape[-2:]
+    whole = encoder.views(inputs.lidar2img, size, None)
+
+    def sights(views: PillarViews, first: int) -> list[list[float]]:
+        return torch.cat([torch.stack([views.cells + first, views.images], 1), views.reference.flatten(1)], 1).tolist()
+
+    found, first = [], 0
+    for part in whole.split(3):
+        found += sights(part, first)
+        assert torch.equal(part.share, whole.share[:, first : first + part.share.shape[1]])
+        first += part.share.shape[1]
+    assert first == whole.share.shape[1] and sorted(found) == sorted(sights(whole, 0))
+    with pytest.raises(ValueError, match="views of 2 samples cannot be split"):
+        encoder.views(inputs.lidar2img.expand(2, -1, -1, -1), size, None).split(2)
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -92,7 +92,8 @@ def test_mixed_temporal_attention_reads_its_offsets_from_another_sample(mix, sec
     previous, current = torch.zeros(2, 2), torch.tensor([[1.0, 1.0], [6.0, 8.0]])
     frames = torch.stack([previous, current], 1)[..., None]
     reference = torch.tensor([[0.25, 0.5], [0.75, 0.5]]).expand(2, 2, -1, -1)
-    out = layer(torch.zeros(2, 2, 1), torch.zeros(2, 1), frames, (1, 2), reference)[..., 0]
+    query, position = torch.zeros(2, 2, 1), torch.zeros(2, 1)
+    out = layer(query, position, layer.previous(frames), layer.values(frames), (1, 2), reference)[..., 0]
     # Mixed, the second sample takes the first one's current frame, 1 everywhere: one cell to the right of each cell.
     torch.testing.assert_close(out.detach(), torch.tensor([[0.5, 0.5], second]))
 
