@@ -38,6 +38,7 @@ class Row:
     error: float  # relative; inf where shapes differ
     passed: bool
     note: str = ""
+    by_rounding: bool = False  # passed beyond the tolerance: rounding moves it as far
 
 
 def rule_weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray | None:

@@ -79,6 +79,17 @@ def bev_tensors(golden: GoldenFile) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
+def _encoder_layers(golden: GoldenFile, usual: int) -> int:
+    """Depth of the encoder: of the last recorded layer if that is the BEV itself, otherwise the usual one at least."""
+    frame, recorded = golden.frames[0], bev_tensors(golden)
+    if not recorded:
+        return usual
+    layers = int(recorded[-1].removeprefix("mid/enc").split("/")[0]) + 1
+    last, whole = (golden.values.get(f"f{frame}/{name}/stats") for name in (recorded[-1], "head/bev_embed"))
+    same = last is not None and whole is not None and np.allclose(last, whole, rtol=1e-5, atol=1e-7)
+    return layers if same else max(usual, layers)
+
+
 def batch_of(golden: GoldenFile) -> int:
     """Samples a frame."""
     frame = golden.frames[0]
@@ -92,14 +103,13 @@ def config_of(golden: GoldenFile, image: tuple[int, int], bev: tuple[int, int]) 
     """The base configuration, quirks and all, at the sizes that the file was recorded with."""
     frame = golden.frames[0]
     config = load_model_config("base")
-    layers = [int(m.group(1)) + 1 for name in bev_tensors(golden) if (m := ENCODER.fullmatch(name))]
     objects, lanes = golden.shape(frame, "head/all_cls_scores"), golden.shape(frame, "head/map_all_pts_preds")
     map_classes, plan = golden.shape(frame, "head/map_all_cls_scores"), golden.shape(frame, "head/ego_fut_preds")
     config = replace(
         config,
         cameras=golden.values[f"f{frame}/lidar2img"].shape[-3],
         image=replace(config.image, height=image[0], width=image[1]),
-        bev=replace(config.bev, rows=bev[0], columns=bev[1], layers=max([config.bev.layers, *layers])),
+        bev=replace(config.bev, rows=bev[0], columns=bev[1], layers=_encoder_layers(golden, config.bev.layers)),
         quirks=replace(config.quirks, mix_batch=True),
     )
     if objects and len(objects) == 4:

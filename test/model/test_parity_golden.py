@@ -14,6 +14,7 @@ from rsd_model.checkpoints.parity import ParityRun
 from rsd_model.checkpoints.public_tensors import layer_group
 from rsd_model.checkpoints.recording_sizes import bev_candidates, image_size_candidates
 from rsd_model.config import load_model_config
+from rsd_model.losses.planner_loss import PlannerLoss
 from rsd_offline.cli import app
 
 FOLDER = Path(os.environ.get("RSD_GOLDEN", Path(__file__).resolve().parents[3] / "shared" / "golden"))
@@ -29,7 +30,7 @@ def recorded_run():
     run = ParityRun(GoldenFile(FRAMES))
     kept = {}
     run.model.register_forward_hook(lambda module, inputs, outputs: kept.update(outputs))
-    return list(run.rows()), kept, run.config
+    return list(run.rows(strict=True)), kept, run.config
 
 
 @needs_recording
@@ -51,8 +52,9 @@ def test_every_recorded_tensor_of_both_frames_agrees(recorded_run):
 @needs_recording
 def test_all_48_loss_terms_agree(recorded_run):
     _, outputs, config = recorded_run
-    outputs = {key: value.clone() for key, value in outputs.items()}
-    rows = list(term_rows(GoldenFile(LOSSES), outputs, config, 1e-4))
+    outputs, losses = {key: value.clone() for key, value in outputs.items()}, GoldenFile(LOSSES)
+    terms = PlannerLoss(config)(outputs, recorded_targets(losses.values, config.motion.steps))
+    rows = list(term_rows(losses, terms, 1e-4))
     assert len(rows) == 48
     assert [row for row in rows if not row.passed] == []
 

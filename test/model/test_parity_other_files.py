@@ -1,6 +1,6 @@
 """Recordings of any size are read as they are, and what is wrong with a file is told."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from rsd_model.bev.ego_motion import relative_can_bus
-from rsd_model.checkpoints import recording_sizes
+from rsd_model.checkpoints import loss_parity, recording_sizes
 from rsd_model.checkpoints.golden import GoldenError, GoldenFile, set_rule_weights
 from rsd_model.checkpoints.parity import ParityRun, frame_images
 from rsd_model.checkpoints.public_tensors import Recorder, decoded_tensors, in_recorded_order
@@ -61,6 +61,14 @@ class Recording:
     image_seed: int = 0
     crop: float = 0.0  # px the images were cut at the top: the principal point is not in their middle
     padding: int = 0  # px at the bottom that the rig knows nothing of
+    map_distance: float = SMALL.motion.map_distance
+
+
+def raw_can_bus(frame, batch=1):
+    """(B, 18) with headings that turn the BEV, whose cells take the nearest place, by cells."""
+    values = np.random.default_rng(frame).standard_normal((batch, 18))
+    values[:, -1] *= 30.0  # degrees
+    return values
 
 
 def record(path, what, change=lambda values: None):
@@ -68,14 +76,15 @@ def record(path, what, change=lambda values: None):
     bev = replace(SMALL.bev, rows=what.bev[0], columns=what.bev[1])
     image = replace(SMALL.image, height=what.image[0], width=what.image[1])
     quirks = replace(SMALL.quirks, mix_batch=True)
-    config = replace(SMALL, cameras=what.cameras, image=image, bev=bev, quirks=quirks)
+    motion = replace(SMALL.motion, map_distance=what.map_distance)
+    config = replace(SMALL, cameras=what.cameras, image=image, bev=bev, motion=motion, quirks=quirks)
     model = Planner(config).eval()
     set_rule_weights(model, config, what.seed)
     rig = lidar_to_image(bench2drive_rig(image.width, image.height - what.padding))[: what.cameras]
     rig[:, 1] -= what.crop * rig[:, 2]
     recorder, values, prev, raw = Recorder(model), {}, None, None
     for frame in range(what.frames):
-        raw, before = np.random.default_rng(frame).standard_normal((what.batch, 18)), raw
+        raw, before = raw_can_bus(frame, what.batch), raw
         used = np.stack([relative_can_bus(raw[b], None if before is None else before[b]) for b in range(what.batch)])
         single = what.batch == 1
         values |= {f"f{frame}/lidar2img": rig, f"f{frame}/can_bus": raw[0] if single else raw}
@@ -159,8 +168,7 @@ def test_other_types_and_layouts_of_the_inputs_are_taken(tmp_path):
     def change(values):
         for frame in range(2):
             values[f"f{frame}/lidar2img"] = values[f"f{frame}/lidar2img"][None, :, :3].astype(np.float32)
-            bus = np.random.default_rng(frame).standard_normal((1, 18))
-            before = np.random.default_rng(frame - 1).standard_normal(18) if frame else None
+            bus, before = raw_can_bus(frame), raw_can_bus(frame - 1)[0] if frame else None
             del values[f"f{frame}/can_bus"]
             values[f"f{frame}/can_bus_used"] = relative_can_bus(bus[0], before)[None]
             whole = f"f{frame}/decoded/scores_3d"
@@ -170,16 +178,71 @@ def test_other_types_and_layouts_of_the_inputs_are_taken(tmp_path):
     assert [row for row in ParityRun(golden).rows() if not row.passed] == []
 
 
-def test_a_tensor_that_rounding_alone_parts_passes_in_float64_and_a_wrong_one_does_not(tmp_path):
-    run = ParityRun(GoldenFile(record(tmp_path / "exact.npz", Recording(frames=1))))
-    ((_, exact, _),) = run.frames(torch.float64)
-    boxes = exact["all_bbox_preds"].float().numpy()
-    for scale, passes in ((1.0, True), (1.0 + 1e-5, False)):
-        run.golden.values |= stored("f0/head/all_bbox_preds", boxes * np.float32(scale))
-        rows = {row.name: row for row in run.rows(tolerance=1e-7)}
-        missed = [name for name, row in rows.items() if not row.passed]
-        assert missed == ([] if passes else ["f0/head/all_bbox_preds"])
-        assert ("rounding" in rows["f0/head/all_bbox_preds"].note) == passes
+def test_a_line_that_only_rounding_makes_near_agrees_and_one_that_is_not_near_misses(tmp_path, monkeypatch):
+    run = ParityRun(GoldenFile(record(tmp_path / "plain.npz", Recording(frames=1))))
+    ((_, _, recorder),) = run.frames()
+    objects, lanes = recorder.seen["objects"], recorder.seen["map"]
+    distances = torch.cdist(objects.centres.double(), lanes.anchors.double())
+    pair = distances.ravel()[(distances - SMALL.motion.map_distance).abs().argmin()].item()
+    golden = GoldenFile(record(tmp_path / "near.npz", Recording(frames=1, map_distance=pair + 4e-7)))
+    for ours, agrees in ((pair - 4e-7, True), (pair - 0.01, False)):
+        config = replace(SMALL, motion=replace(SMALL.motion, map_distance=ours))
+        monkeypatch.setattr(recording_sizes, "load_model_config", lambda name, config=config: config)
+        futures = {row.name: row for row in ParityRun(golden).rows(tolerance=1e-6)}["f0/head/all_traj_preds"]
+        assert futures.error > 1e-6  # beyond the tolerance either way
+        assert futures.by_rounding == futures.passed == agrees
+        strict = {row.name: row for row in ParityRun(golden).rows(tolerance=1e-6, strict=True)}
+        assert not strict["f0/head/all_traj_preds"].passed
+        assert strict["f0/head/all_cls_scores"].passed
+
+
+@pytest.mark.parametrize("quirk", [f.name for f in fields(QuirkConfig) if f.name != "mix_batch"])
+def test_rounding_excuses_no_other_function(tmp_path, monkeypatch, quirk):
+    golden = GoldenFile(record(tmp_path / "quirks.npz", Recording()))
+    off = None if quirk == "rotate_about" else False
+    config = replace(SMALL, quirks=replace(SMALL.quirks, **{quirk: off}))
+    monkeypatch.setattr(recording_sizes, "load_model_config", lambda name: config)
+    assert [row.name for row in ParityRun(golden).rows() if not row.passed]
+
+
+def test_depth_and_image_seed_are_found_and_the_command_is_an_input(tmp_path, monkeypatch):
+    def change(values):
+        for frame in range(2):
+            values[f"f{frame}/decoded/ego_fut_cmd"] = np.eye(3)[1].reshape(1, 1, 1, 3)
+
+    golden = GoldenFile(record(tmp_path / "shallow.npz", Recording(image_seed=5), change))
+    deeper = replace(SMALL, bev=replace(SMALL.bev, layers=4))
+    monkeypatch.setattr(recording_sizes, "load_model_config", lambda name: deeper)
+    run = ParityRun(golden)
+    assert (run.config.bev.layers, run.image_seed) == (SMALL.bev.layers, 5)
+    assert [row for row in run.rows() if not row.passed] == []
+
+
+def test_images_of_a_seed_that_was_not_tried_are_told_and_can_be_named(tmp_path):
+    path = record(tmp_path / "seed.npz", Recording(frames=1, image_seed=1234))
+    unknown = CliRunner().invoke(app, ["parity", str(path)])
+    assert unknown.exit_code == 1 and "no seed tried fits: give --image-seed" in unknown.output
+    named = CliRunner().invoke(app, ["parity", str(path), "--image-seed", "1234"])
+    assert named.exit_code == 0 and "images of seed 1234\n" in named.output
+
+
+def test_a_loss_that_rounding_alone_parts_agrees(tmp_path, monkeypatch):
+    run = ParityRun(GoldenFile(record(tmp_path / "frames.npz", Recording(frames=1))))
+    # As `loss_plan_bound`, which is large only against the little by which a distance misses its margin.
+    steep = {"steep": lambda outputs: 1e3 * outputs["all_bbox_preds"].sum().double()}
+    flat = {"flat": lambda outputs: outputs["all_bbox_preds"].square().sum().double()}
+    monkeypatch.setattr(loss_parity, "recorded_targets", lambda values, steps: None)
+    monkeypatch.setattr(
+        loss_parity,
+        "PlannerLoss",
+        lambda config: lambda outputs, targets: {name: of(outputs) for name, of in (steep | flat).items()},
+    )
+    exact = {name: float(of(loss_parity.last_outputs(run, 99))) for name, of in (steep | flat).items()}
+    losses = GoldenFile(tmp_path / "frames.npz")
+    losses.values = {"loss/steep": np.array(exact["steep"]), "loss/flat": np.array(1.001 * exact["flat"])}
+    rows = {row.name: row for row in loss_parity.run_rows(losses, run, tolerance=1e-12)}
+    assert rows["loss/steep"].by_rounding and rows["loss/steep"].error > 1e-12
+    assert not rows["loss/flat"].passed
 
 
 def test_unknown_and_damaged_tensors_miss_with_a_reason(tmp_path):
