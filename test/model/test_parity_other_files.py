@@ -221,7 +221,7 @@ def test_depth_and_image_seed_are_found_and_the_command_is_an_input(tmp_path, mo
 def test_images_of_a_seed_that_was_not_tried_are_told_and_can_be_named(tmp_path):
     path = record(tmp_path / "seed.npz", Recording(frames=1, image_seed=1234))
     unknown = CliRunner().invoke(app, ["parity", str(path)])
-    assert unknown.exit_code == 1 and "no seed tried fits: give --image-seed" in unknown.output
+    assert unknown.exit_code == 1 and "no recorded feature confirms it, see --image-seed" in unknown.output
     named = CliRunner().invoke(app, ["parity", str(path), "--image-seed", "1234"])
     assert named.exit_code == 0 and "images of seed 1234\n" in named.output
 
