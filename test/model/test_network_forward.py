@@ -8,7 +8,7 @@ import torch
 from rsd_model.backbone.folding import fold_batch_norm
 from rsd_model.bev.temporal_fusion import TemporalFusion
 from rsd_model.config import EgoConfig, load_model_config
-from rsd_model.network import Planner, example_inputs
+from rsd_model.network import Planner, PlannerInputs, example_inputs
 
 NANO = load_model_config("nano")
 
@@ -207,3 +207,26 @@ def test_half_precision_model_runs():
         out = model(replace(inputs, images=inputs.images.bfloat16()))
     assert torch.isfinite(out["ego_fut_preds"]).all()
     assert out["map_all_pts_preds"].dtype == torch.float32
+
+
+class OnTensors(torch.nn.Module):
+    def __init__(self, planner):
+        super().__init__()
+        self.planner = planner
+
+    def forward(self, images, lidar2img, can_bus, route, ego_status, camera_valid, prev_bev):
+        return self.planner(PlannerInputs(images, lidar2img, can_bus, None, route, ego_status, camera_valid, prev_bev))
+
+
+def test_an_exported_planner_computes_the_same_on_a_rig_and_with_cameras_that_it_was_not_exported_with(nano):
+    inputs = example_inputs(NANO)
+    history = torch.randn(1, NANO.bev.rows * NANO.bev.columns, NANO.dims)
+    given = (inputs.images, inputs.lidar2img, inputs.can_bus, inputs.route, inputs.ego_status)
+    with torch.no_grad():
+        program = torch.export.export(OnTensors(nano), (*given, torch.ones(1, 6, dtype=torch.bool), history)).module()
+        narrow = inputs.lidar2img * torch.tensor([1.3, 1.3, 1.0, 1.0])[:, None]
+        failed = torch.tensor([[True, True, False, True, True, False]])
+        others = (given[0], narrow, *given[2:], failed, history)
+        found, expected = program(*others), OnTensors(nano)(*others)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-4)
