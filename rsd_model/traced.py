@@ -4,6 +4,10 @@ With several threads the graph runs groups of cameras, then of BEV cells, then h
 thread. OpenMP would share every operator out instead and meet at a barrier after each: 500 times a frame, and where
 another process has one of the cores, each of them may last until the scheduler's next turn. One busy process slowed the
 demo to a tenth.
+
+The graph writes its outputs into a tensor that it is given and returns nothing. A graph that waits for its forks is
+finished by a thread of torch's pool, which lets go of what was returned some time later; where that belongs to Python
+by then, it needs the interpreter's lock for each tensor, and if the interpreter ends meanwhile, the process aborts.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ class TracedPlanner:
     def __init__(self, model: Planner) -> None:
         self._model = model
         self._graph: torch.jit.ScriptModule | None = None
-        self._names: tuple[str, ...] = ()  # of the outputs
+        self._shapes: dict[str, torch.Size] = {}  # of the outputs
         self._groups = 1  # that the graph runs beside each other
         self._checked: Tensor | None = None  # lidar2img of the rig that graph and module agree on
         self._split: tuple[PillarViews, list[Tensor]] | None = None  # as projected, and by groups of cells
@@ -67,29 +71,31 @@ class TracedPlanner:
         """Record the graph of a frame with a history; False where it would not pay, fails, or gives other numbers."""
         if not worth_tracing(self._model):
             return False
-        groups = min(torch.get_num_threads(), inputs.images.shape[1])
-        with torch.no_grad(), warnings.catch_warnings(), one_thread(groups > 1):
+        self._groups = min(torch.get_num_threads(), inputs.images.shape[1])
+        with torch.no_grad(), warnings.catch_warnings(), one_thread(self._groups > 1):
             # Deprecated in favour of torch.compile, which takes minutes, and torch.export, whose graph is slower here.
             warnings.simplefilter("ignore")
             expected = self._model(inputs)
-            example = (*self._views(inputs, groups), *_tensors(inputs))
+            self._shapes = {name: tensor.shape for name, tensor in expected.items()}
+            flat = _Flat(self._model, _names(inputs), self._groups)
             try:
-                graph = torch.jit.trace(_Flat(self._model, _names(inputs), groups), example, check_trace=False)
-                agrees = _same(dict(zip(expected, graph(*example), strict=True)), expected)
+                graph = torch.jit.trace(flat, (self._room(), *self._given(inputs)), check_trace=False)
+                agrees = _same(self._run(graph, inputs), expected)
             except RuntimeError as problem:
                 logger.warning("the network runs without a recorded graph, slower: %s", problem)
                 return False
         if not agrees:
             logger.warning("the network runs without a recorded graph, slower: the graph gives other numbers")
             return False
-        self._graph, self._names, self._checked = graph, tuple(expected), inputs.lidar2img
-        self._groups = groups
+        self._graph, self._checked = graph, inputs.lidar2img
         return True
 
     def _run(self, graph: torch.jit.ScriptModule, inputs: PlannerInputs) -> dict[str, Tensor]:
+        room = self._room()
         with one_thread(self._groups > 1):
-            given = (*self._views(inputs, self._groups), *_tensors(inputs))
-            return dict(zip(self._names, graph(*given), strict=True))
+            graph(room, *self._given(inputs))
+        parts = room.split([shape.numel() for shape in self._shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
     def _compared(self, graph: torch.jit.ScriptModule, inputs: PlannerInputs) -> dict[str, Tensor]:
         expected = self._model(inputs)
@@ -104,23 +110,33 @@ class TracedPlanner:
             logger.warning("the recorded graph does not fit this rig: slower without it")
         return expected
 
-    def _views(self, inputs: PlannerInputs, groups: int) -> list[Tensor]:
+    def _room(self) -> Tensor:
+        """Where the graph writes its outputs, one after the other."""
+        return torch.empty(sum(shape.numel() for shape in self._shapes.values()))
+
+    def _given(self, inputs: PlannerInputs) -> tuple[Tensor, ...]:
+        """What the graph takes beside the room for its outputs: projected pillars, then the inputs."""
         size = (inputs.images.shape[-2], inputs.images.shape[-1])
         views = self._model.bev_encoder.views(inputs.lidar2img, size, inputs.camera_valid)
         if self._split is None or self._split[0] is not views:
-            parts = [views] if groups == 1 else views.split(groups)
+            parts = [views] if self._groups == 1 else views.split(self._groups)
             self._split = (views, [tensor for part in parts for tensor in vars(part).values()])
-        return self._split[1]
+        return (*self._split[1], *(getattr(inputs, name) for name in _names(inputs)))
 
 
 class _Flat(nn.Module):
-    """A planner of projected pillars whose inputs and outputs are tuples of tensors."""
+    """A planner of projected pillars whose inputs are tensors in a row; the first takes the outputs."""
 
     def __init__(self, model: Planner, names: tuple[str, ...], groups: int) -> None:
         super().__init__()
         self.model, self.names, self.groups = model, names, groups
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, room: Tensor, *tensors: Tensor) -> tuple[()]:
+        outputs = self._outputs(tensors)
+        torch.cat([tensor.flatten() for tensor in outputs.values()], out=room)
+        return ()
+
+    def _outputs(self, tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
         each = len(fields(PillarViews))
         views = [PillarViews(*tensors[k * each : (k + 1) * each]) for k in range(self.groups)]
         given = dict(zip(self.names, tensors[self.groups * each :], strict=True))
@@ -128,8 +144,8 @@ class _Flat(nn.Module):
         with self.model.bev_encoder.seeing(views):
             inputs = PlannerInputs(lidar2img=rig, **given)
             if self.groups == 1:
-                return tuple(self.model(inputs).values())
-            return tuple(self.model(inputs, self._features(inputs.images), _forked).values())
+                return self.model(inputs)
+            return self.model(inputs, self._features(inputs.images), _forked)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """`Planner.image_features`, groups of cameras beside each other."""
@@ -173,10 +189,6 @@ def one_thread(wanted: bool) -> Iterator[None]:
 def _names(inputs: PlannerInputs) -> tuple[str, ...]:
     given = [field.name for field in fields(inputs) if getattr(inputs, field.name) is not None]
     return tuple(name for name in given if name not in UNUSED)
-
-
-def _tensors(inputs: PlannerInputs) -> tuple[Tensor, ...]:
-    return tuple(getattr(inputs, name) for name in _names(inputs))
 
 
 def _same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:

@@ -1,6 +1,8 @@
 """A traced planner gives the module's outputs bit by bit, and goes through the module where the graph does not hold."""
 
+import threading
 import time
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -83,10 +85,11 @@ def test_a_graph_that_does_not_fit_a_rig_is_dropped_and_that_is_said(planner, ca
     traced.trace(varied(inputs, 9))
     graph = traced._graph
 
-    def spoiled(*tensors):
+    def spoiled(room, *given):
         if breaks:
             raise RuntimeError("shape '[6, 500]' is invalid for input of size 4000")
-        return tuple(1.1 * tensor for tensor in graph(*tensors))
+        graph(room, *given)
+        room *= 1.1
 
     traced._graph = spoiled
     frame = varied(replace(inputs, lidar2img=inputs.lidar2img.clone()), 0)
@@ -151,6 +154,27 @@ def test_in_several_threads_groups_of_cameras_and_of_cells_and_heads_run_beside_
             for name in expected:
                 torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-4)
             assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_no_thread_of_the_pool_lets_go_of_what_belongs_to_python(planner):
+    """It would need the interpreter's lock for that, and aborts the process where the interpreter ends meanwhile."""
+    inputs, traced = example_inputs(NANO), TracedPlanner(planner)
+    assert traced.trace(varied(inputs, 9))
+    graph, freed_by = traced._graph, []
+
+    def watched(*tensors):
+        results = graph(*tensors)
+        assert results == ()
+        weakref.finalize(tensors[0], lambda: freed_by.append(threading.get_ident()))
+        return results
+
+    traced._graph = watched
+    same = varied(inputs, 0)
+    with torch.inference_mode():
+        for _ in range(60):
+            assert "bev_embed" in traced(same)  # and nobody keeps it
+    assert len(freed_by) >= 60 and set(freed_by) == {threading.get_ident()}
 
 
 def test_views_split_by_cells_hold_every_sight_once(planner):
