@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
 
 import rclpy
@@ -16,21 +17,34 @@ from rclpy.signals import SignalHandlerOptions
 
 EXIT_NOT_STARTED = 3
 CANNOT_START = (ParameterException, NameValidationException, ValueError, OSError)  # what a user can put right
-SPIN_SLICE = 0.2  # s; Python looks at signals between two of them
+SPIN_SLICE = 0.2  # s between two interruption points
 NodeType = TypeVar("NodeType", bound=Node)
 
 
 @contextmanager
-def ros_program(args: list[str] | None) -> Iterator[None]:
-    """rclpy from start to end. SIGINT and SIGTERM leave the body as KeyboardInterrupt, which goes no further.
+def ros_program(args: list[str] | None) -> Iterator[Callable[[], None]]:
+    """rclpy from start to end, with a function to call wherever the program may end in good order.
 
-    rclpy's own handlers would close the graph at once, under the hands of every thread that is just publishing.
+    After a SIGINT or SIGTERM that function raises KeyboardInterrupt, which goes no further than this context. Raised at
+    once it would come in the midst of anything, such as making a subscription or writing to a recording; a second
+    signal does just that. rclpy's own handlers would close the graph under the hands of every thread that publishes.
     """
+    told: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if told:
+            raise KeyboardInterrupt
+        told.append(number)
+
+    def interruption_point() -> None:
+        if told:
+            raise KeyboardInterrupt
+
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, on_signal)
     try:
-        yield
+        yield interruption_point
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
@@ -52,7 +66,7 @@ def run_node(
     `start` is called before spinning. `EXIT_NOT_STARTED` where it returns false (it has said why), or where the node
     cannot be made: a parameter out of its range, a file that cannot be written.
     """
-    with ros_program(args):
+    with ros_program(args) as interruption_point:
         try:
             node = make()
         except CANNOT_START as problem:
@@ -64,6 +78,7 @@ def run_node(
             executor = SingleThreadedExecutor()
             executor.add_node(node)
             while rclpy.ok():
+                interruption_point()
                 executor.spin_once(timeout_sec=SPIN_SLICE)
         finally:
             ignore_signals()

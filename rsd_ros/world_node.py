@@ -37,7 +37,7 @@ from rsd_world.world import Episode, World
 START = NANOSECONDS  # ROS time of the first tick: zero would mean that no clock has come yet
 STAMP_TOLERANCE = 1_000_000  # ns between a command and its tick, the leaderboard's
 REPORT_EVERY = 10  # ticks
-WAIT_SLICE = 0.1  # s; Python looks at signals between two of them
+WAIT_SLICE = 0.1  # s between two interruption points
 HANDLED_AT_LEAST = 4  # callbacks a tick that waits for nothing: a command, a timer or two, a parameter
 AUDIENCE_TIMEOUT = 5.0  # s from the driver's coming; a listener whose quality of service does not fit never connects
 EXIT_NO_WORLD = 4
@@ -68,6 +68,7 @@ class WorldNode(WithoutEvents, Node):
         self._control, self._control_stamp = VehicleControl(brake=1.0), -1
         self.timeouts = 0
         self.milliseconds: dict[str, float] = {}  # of the last tick, by stage
+        self._interruption_point: Callable[[], None] = lambda: None
         self.create_timer(1.0, self.diagnostics.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._peers = PeerCheck(self, self.diagnostics, [self._control_topic])
         self._spinner = SingleThreadedExecutor()
@@ -94,13 +95,15 @@ class WorldNode(WithoutEvents, Node):
         limit = self.settings.max_seconds
         return self.world.done or (limit > 0.0 and self.world.time >= limit)
 
-    def drive(self) -> None:
-        """Run the episode to its end; the last report is sent however it ends."""
+    def drive(self, interruption_point: Callable[[], None]) -> None:
+        """Run the episode to its end, or until `interruption_point` raises; the last report is sent however it ends."""
+        self._interruption_point = interruption_point
         self.topics.start(self.world, ns_to_stamp(self._now))
         self._wait_for_driver()
         begin = time.monotonic()
         try:
             while not self._over:
+                self._interruption_point()
                 self._tick()
                 if self.settings.realtime_factor > 0.0:
                     due = begin + self.world.time / self.settings.realtime_factor
@@ -156,6 +159,7 @@ class WorldNode(WithoutEvents, Node):
         """Handle callbacks, a few at least, until `enough` or the monotonic time `until`; returns whether `enough`."""
         handled = 0
         while not enough():
+            self._interruption_point()
             left = until - time.monotonic()
             if left <= 0.0 and handled >= HANDLED_AT_LEAST:
                 return False
@@ -194,14 +198,14 @@ class WorldNode(WithoutEvents, Node):
 
 def main(args: list[str] | None = None) -> int:
     """Drive one episode; `EXIT_NO_WORLD` where it cannot be built."""
-    with ros_program(args):
+    with ros_program(args) as interruption_point:
         try:
             node = WorldNode()
         except (*CANNOT_START, RuntimeError) as problem:
             print(f"rsd/world: {problem}", file=sys.stderr)
             return EXIT_NO_WORLD
         try:
-            node.drive()
+            node.drive(interruption_point)
         finally:
             ignore_signals()
             node.renderer.close()

@@ -123,7 +123,7 @@ def start_process(ros_domain: int, tmp_path: Path) -> Iterator[Callable[..., Run
         with log.open("w") as stream:
             popen = subprocess.Popen(
                 [sys.executable, "-u", *arguments],
-                env=transport_environment() | (env or {}),
+                env=transport_environment() | {"PYTHONFAULTHANDLER": "1"} | (env or {}),
                 stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         started.append(RunningProcess(popen, log))
