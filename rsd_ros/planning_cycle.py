@@ -88,11 +88,11 @@ class PlanningCycle:
         """Begin to plan."""
         self._thread.start()
 
-    def close(self, timeout: float = 10.0) -> None:
-        """Finish the plan under way and end the thread."""
+    def close(self) -> None:
+        """Finish the plan under way, however long it takes: a thread left behind would publish for an inactive node."""
         self.inputs.close()
         if self._thread.is_alive():
-            self._thread.join(timeout)
+            self._thread.join()
 
     def on_time_jump(self) -> None:
         """Time jumped: what was planned belongs to another drive."""
