@@ -170,10 +170,10 @@ def test_no_thread_of_the_pool_lets_go_of_what_belongs_to_python(planner):
         return results
 
     traced._graph = watched
-    same = varied(inputs, 0)
+    frame = varied(inputs, 0)
     with torch.inference_mode():
         for _ in range(60):
-            assert "bev_embed" in traced(same)  # and nobody keeps it
+            assert "bev_embed" in traced(frame)  # and nobody keeps it
     assert len(freed_by) >= 60 and set(freed_by) == {threading.get_ident()}
 
 

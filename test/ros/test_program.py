@@ -7,12 +7,11 @@ import pytest
 
 START_SECONDS = 30.0
 PROGRAM = """
-import sys, time
+import os, sys, time
 from rsd_ros.program import ros_program
 with ros_program([]) as interruption_point:
     print("up", flush=True)
-    until = time.monotonic() + float(sys.argv[1])
-    while time.monotonic() < until:
+    while not os.path.exists(sys.argv[1]):  # a call that takes long
         time.sleep(0.01)
     print("whole", flush=True)
     interruption_point()
@@ -33,25 +32,27 @@ def until(condition, process) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_first_signal_lets_a_call_finish(start_process, number):
-    process = start_process("-c", PROGRAM, "1.5")
+def test_a_first_signal_lets_a_call_finish(start_process, tmp_path, number):
+    process = start_process("-c", PROGRAM, str(tmp_path / "go"))
     until(lambda: "up" in lines(process), process)
     process.popen.send_signal(number)
+    time.sleep(0.2)
+    (tmp_path / "go").touch()
     assert process.popen.wait(START_SECONDS) == 0
     assert lines(process) == ["up", "whole", "ended"]
 
 
-def test_a_second_signal_interrupts_at_once(start_process):
-    process = start_process("-c", PROGRAM, "600")
+def test_a_second_signal_interrupts_at_once(start_process, tmp_path):
+    process = start_process("-c", PROGRAM, str(tmp_path / "never"))
     until(lambda: "up" in lines(process), process)
-    process.popen.send_signal(signal.SIGINT)
-    time.sleep(0.2)  # two pending signals of a kind are one
-    process.popen.send_signal(signal.SIGINT)
+    for number in (signal.SIGINT, signal.SIGTERM):  # two of a kind may become one
+        process.popen.send_signal(number)
     assert process.popen.wait(START_SECONDS) == 0
     assert lines(process) == ["up", "ended"]
 
 
-def test_without_a_signal_the_program_goes_on(start_process):
-    process = start_process("-c", PROGRAM, "0")
+def test_without_a_signal_the_program_goes_on(start_process, tmp_path):
+    (tmp_path / "go").touch()
+    process = start_process("-c", PROGRAM, str(tmp_path / "go"))
     assert process.popen.wait(START_SECONDS) == 0
     assert lines(process) == ["up", "whole", "after", "ended"]
