@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from rsd_model.geometry import box_corners
-from rsd_ros.drawn_text import Color, put_text
+from rsd_ros.drawn_text import Color, Labels, put_text
 from rsd_ros.drive_drawing import (
     BACKGROUND,
     FAINT,
@@ -57,10 +57,16 @@ class BirdsEye:
             cv2.polylines(panel, [self.pixels(route)], False, ROUTE, 1, cv2.LINE_AA)
         lines = map_markers(moment)
         self._draw_map(panel, lines)
-        for obj in sorted(moment.objects.objects if moment.objects is not None else [], key=lambda o: o.risk):
+        objects = sorted(moment.objects.objects if moment.objects is not None else [], key=lambda o: o.risk)
+        for obj in objects:
             self._draw_object(panel, obj)
         self._draw_plan(panel, moment)
         self._outline(panel, EGO_BOX, EGO, filled=True)
+        labels = Labels(panel)
+        for obj in reversed(objects):
+            if obj.risk >= SHOWN_RISK:
+                x, y = self.pixels(object_box(obj)[None, :2])[0]
+                labels.put(f"{obj.risk:.2f}", (int(x) + 9, int(y) - 7), 11, risk_bgr(obj.risk))
         self._legend(panel, lines, route is not None)
         return panel
 
@@ -110,9 +116,6 @@ class BirdsEye:
             if np.isfinite(points).all():
                 cv2.polylines(panel, [self.pixels(points)], False, color, 1, cv2.LINE_AA)
         self._outline(panel, box, color, filled=obj.risk >= SHOWN_RISK)
-        if obj.risk >= SHOWN_RISK:
-            x, y = self.pixels(box[None, :2])[0]
-            put_text(panel, f"{obj.risk:.2f}", (int(x) + 9, int(y) - 7), 11, color)
 
     def _outline(self, panel: np.ndarray, box: np.ndarray, color: Color, filled: bool) -> None:
         corners = box_corners(box)[[0, 4, 6, 2], :2]

@@ -55,6 +55,23 @@ def put_text(
     area[:] = (area * (1.0 - 0.75 * rim) * (1.0 - letters) + np.array(color) * letters).astype(np.uint8)
 
 
+class Labels:
+    """Texts put into one (H, W, 3) BGR image, the most important first: one that would cover another is left out."""
+
+    def __init__(self, image: np.ndarray) -> None:
+        self._image = image
+        self._taken: list[tuple[int, int, int, int]] = []
+
+    def put(self, text: str, at: tuple[int, int], size: int, color: Color) -> bool:
+        """As `put_text`; whether there was room for it."""
+        x, y, right, bottom = at[0], at[1], at[0] + text_width(text, size), at[1] + size
+        if any(x < r and left < right and y < b and top < bottom for left, top, r, b in self._taken):
+            return False
+        self._taken.append((x, y, right, bottom))
+        put_text(self._image, text, at, size, color)
+        return True
+
+
 def shortened(text: str, size: int, width: int) -> str:
     """The text cut to `width` px, with an ellipsis where it was cut."""
     if text_width(text, size) <= width:

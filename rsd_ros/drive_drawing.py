@@ -9,7 +9,7 @@ import numpy as np
 
 from rsd_model.contracts import CameraRig
 from rsd_model.geometry import box_corners, transform_points
-from rsd_ros.drawn_text import Color, put_text
+from rsd_ros.drawn_text import Color, Labels
 from rsd_ros.drive_log import Moment
 
 BACKGROUND: Color = (28, 24, 20)
@@ -77,8 +77,13 @@ def draw_camera(picture: np.ndarray, moment: Moment, projector: CameraProjector)
     _draw_plan(picture, moment, projector)
     if moment.objects is None:
         return
-    for obj in sorted(moment.objects.objects, key=lambda o: o.risk):
-        _draw_box(picture, obj, projector)
+    tops = [(obj, _draw_box(picture, obj, projector)) for obj in sorted(moment.objects.objects, key=lambda o: o.risk)]
+    height, width = picture.shape[:2]
+    labels = Labels(picture)
+    for obj, top in reversed(tops):
+        if obj.risk >= SHOWN_RISK and top is not None and 0 <= top[0] < width - 30 and -20 < top[1] < height:
+            text = f"{obj.class_name} {obj.risk:.2f}"
+            labels.put(text, (top[0] - 10, max(2, top[1] - 16)), 11, risk_bgr(obj.risk))
 
 
 def _draw_plan(picture: np.ndarray, moment: Moment, projector: CameraProjector) -> None:
@@ -103,15 +108,14 @@ def _draw_plan(picture: np.ndarray, moment: Moment, projector: CameraProjector) 
     cv2.addWeighted(overlay, 0.45, picture, 0.55, 0.0, dst=picture)
 
 
-def _draw_box(picture: np.ndarray, obj: Any, projector: CameraProjector) -> None:
+def _draw_box(picture: np.ndarray, obj: Any, projector: CameraProjector) -> tuple[int, int] | None:
+    """The edges of an object; returns their highest pixel, None where the camera does not see it."""
     corners = box_corners(object_box(obj))
-    color, risky = risk_bgr(obj.risk), obj.risk >= SHOWN_RISK
+    color, thick = risk_bgr(obj.risk), 2 if obj.risk >= SHOWN_RISK else 1
     top: tuple[int, int] | None = None
     for a, b in _EDGES:
         for piece in projector.polyline(corners[[a, b]]):
             start, end = (tuple(int(v) for v in p) for p in piece)
-            cv2.line(picture, start, end, color, 2 if risky else 1, cv2.LINE_AA)
+            cv2.line(picture, start, end, color, thick, cv2.LINE_AA)
             top = min((p for p in (top, start, end) if p), key=lambda p: p[1])
-    height, width = picture.shape[:2]
-    if risky and top is not None and 0 <= top[0] < width - 30 and -20 < top[1] < height:
-        put_text(picture, f"{obj.class_name} {obj.risk:.2f}", (top[0] - 10, max(2, top[1] - 16)), 11, color)
+    return top

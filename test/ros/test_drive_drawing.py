@@ -7,7 +7,7 @@ import pytest
 from drive_samples import CAR_AHEAD, RIG, SECOND, objects, risk_grid, tick, trajectory
 
 from rsd_ros.birds_eye import BirdsEye
-from rsd_ros.drawn_text import put_text, shortened, text_width
+from rsd_ros.drawn_text import Labels, put_text, shortened, text_width
 from rsd_ros.drive_drawing import BACKGROUND, PLAN, STOP_PLAN, CameraProjector, draw_camera, risk_bgr
 from rsd_ros.drive_log import Moment
 
@@ -133,3 +133,25 @@ def test_long_text_is_shortened_to_the_width() -> None:
     cut = shortened("a reason that goes on and on " * 5, 12, 100)
     assert cut.endswith("…")
     assert text_width(cut, 12) <= 100
+
+
+def test_a_label_that_would_cover_a_more_important_one_is_left_out() -> None:
+    picture = grey()
+    labels = Labels(picture)
+    assert labels.put("car 0.42", (100, 50), 11, (255, 255, 255))
+    before = picture.copy()
+    assert not labels.put("car 0.35", (90, 58), 11, (255, 255, 255))
+    np.testing.assert_array_equal(picture, before)
+    assert labels.put("car 0.35", (100, 64), 11, (255, 255, 255))
+    assert labels.put("car 0.35", (100 + text_width("car 0.42", 11), 50), 11, (255, 255, 255))
+
+
+@pytest.mark.parametrize("risks", [(0.6, 0.9), (0.9, 0.6)])
+def test_of_two_boxes_at_one_place_the_riskier_is_labelled(risks: tuple[float, ...], monkeypatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr("rsd_ros.drawn_text.put_text", lambda image, text, *rest: written.append(text))
+    found = objects(SECOND, **CAR_AHEAD)
+    found.objects = [objects(SECOND, **(CAR_AHEAD | {"risk": risk})).objects[0] for risk in risks]
+    draw_camera(grey(), moment(objects=found), CameraProjector(RIG, FRONT, SIZE))
+    BirdsEye(424, 488).draw(moment(objects=found))
+    assert written == ["car 0.90", "0.90"]
