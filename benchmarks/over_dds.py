@@ -2,8 +2,10 @@
 
     python benchmarks/over_dds.py --routes 10 --out out/over_dds.json
 
-In process the network gets the world state directly; over DDS it passes through images, odometry and route, and the
-command is derived from the route. Small differences steer into different traffic, so single drives may differ.
+Three drives of each episode. `in process` is that of `rsd eval drive`: the network gets the world's state directly.
+`through messages` hands the nodes' messages over by calls in one process (`message_policy.py`); over DDS it has to come
+out the same. Between the first two lie last bits (a command is a float32 in its message), and those steer into other
+traffic within seconds.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from message_policy import drive_through_messages
 from rich.console import Console
 from rich.table import Table
 
@@ -27,7 +30,10 @@ from rsd_offline.training.run import progress_bar
 from rsd_ros.demo_processes import process_environment
 from rsd_world.render.weather import WEATHERS
 from rsd_world.scenarios import scenario_catalogue
+from rsd_world.score.episode_score import score_episode
 from rsd_world.world import Episode
+
+FIGURES = ("in_process", "through_messages", "over_dds", "real_time_factor")
 
 
 def drive_over_dds(episode: Episode, weights: Path, folder: Path) -> dict[str, Any]:
@@ -47,27 +53,30 @@ def drive_over_dds(episode: Episode, weights: Path, folder: Path) -> dict[str, A
 
 
 def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of all drives: the scores in process and over DDS, and the real-time factor over DDS."""
+    """Rows of all drives: their scores, and the real-time factor over DDS."""
     weights = options.weights or config_path("weights/nano.safetensors")
     names = [info.name for info in scenario_catalogue()] if options.scenarios else []
     episodes = evaluation_episodes(options.town, options.routes, options.seed, names, list(WEATHERS))
     rows, inside = [], {}
     with progress_bar() as progress:
-        task = progress.add_task("in process", total=2 * len(episodes), text="")
+        task = progress.add_task("in process", total=3 * len(episodes), text="")
         for result in drive_all(DriveConfig(weights=str(weights)), episodes, workers=2):
             inside[result.episode] = result.score.driving_score
             progress.update(task, advance=1, text=result.outcome)
         for episode in episodes:
+            world, _ = drive_through_messages(episode, weights)
+            progress.update(task, description="through messages, over DDS", advance=1)
             with tempfile.TemporaryDirectory() as folder:
                 outside = drive_over_dds(episode, weights, Path(folder))
             row = {
                 "route": episode.route, "scenario": episode.scenario or "-", "weather": episode.weather,
-                "in_process": inside[episode], "over_dds": outside["world"]["score"]["driving_score"],
+                "in_process": inside[episode], "through_messages": score_episode(world.record()).driving_score,
+                "over_dds": outside["world"]["score"]["driving_score"],
                 "real_time_factor": outside["real_time_factor"],
             }  # fmt: skip
             rows.append(row)
-            text = f"route {episode.route}: {row['in_process']:.1f} in process, {row['over_dds']:.1f} over DDS"
-            progress.update(task, description="over DDS", advance=1, text=text)
+            text = f"route {episode.route}: " + ", ".join(f"{row[key]:.2f} {key}" for key in FIGURES)
+            progress.update(task, advance=1, text=text)
             if not progress.console.is_terminal:
                 progress.console.print(text)
     return rows
@@ -84,14 +93,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/over_dds.json"))
     options = parser.parse_args()
     rows = compare(options)
-    figures = ("in_process", "over_dds", "real_time_factor")
-    means = {key: sum(row[key] for row in rows) / len(rows) for key in figures}
-    table = Table("route", "scenario", "weather", "in process", "over DDS", "real-time factor")
+    means = {key: sum(row[key] for row in rows) / len(rows) for key in FIGURES}
+    table = Table("route", "scenario", "weather", "in process", "through messages", "over DDS", "real-time factor")
     for row in [*rows, {"route": "mean", "scenario": "", "weather": "", **means}]:
-        table.add_row(
-            str(row["route"]), row["scenario"], row["weather"],
-            f"{row['in_process']:.1f}", f"{row['over_dds']:.1f}", f"{row['real_time_factor']:.2f}",
-        )  # fmt: skip
+        scores = (f"{row[key]:.1f}" for key in FIGURES[:3])
+        table.add_row(str(row["route"]), row["scenario"], row["weather"], *scores, f"{row['real_time_factor']:.2f}")
     Console().print(table)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,11 @@ import av
 import pytest
 
 from rsd_ros.drive_log import read_drive
+from rsd_ros.plan_messages import trajectory_points
 
 pytestmark = [pytest.mark.usefixtures("gl_process"), pytest.mark.timeout(900)]
 SMALL = ("--weights", "random", "--rig", "160x90", "--vehicles", "4", "--pedestrians", "3")
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PATIENCE = 600.0  # s; a crowded machine may be slow, an idle one needs a small part of it
 
 
@@ -43,6 +45,33 @@ def test_a_short_drive_leaves_its_products(start_process: Callable, left_running
     assert "data:image/svg+xml" in (folder / "report.html").read_text()
     assert str(folder / "drive.mp4") in demo.output()
     assert left_running("rsd_ros.") == []
+
+
+IN_ONE_PROCESS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from message_policy import drive_through_messages
+from rsd_world.world import Episode
+_, trajectories = drive_through_messages(Episode(**json.loads(sys.argv[2])), None, (160, 90), 2.0)
+print(json.dumps([points.tolist() for points in trajectories]))
+"""
+
+
+def test_dds_and_processes_change_nothing_about_a_drive(start_process: Callable, tmp_path: Path) -> None:
+    """No message is lost, late, twice or taken for another tick's: each plan is what one process computes."""
+    out = tmp_path / "out"
+    demo = start_process("-m", "rsd_ros.demo", "--duration", "2", "--out", str(out), *SMALL)
+    demo.popen.wait(PATIENCE)
+    folder = only_folder(out)
+    moments = read_drive(folder / "drive.mcap").moments
+    over_dds = [trajectory_points(moment.trajectory).tolist() for moment in moments]
+
+    episode = json.loads((folder / "metrics.json").read_text())["world"]["episode"]
+    alone = start_process("-c", IN_ONE_PROCESS, str(BENCHMARKS), json.dumps(episode))
+    assert alone.popen.wait(PATIENCE) == 0, alone.output()
+    in_one_process = json.loads(alone.output().splitlines()[-1])
+    assert len(over_dds) == len(in_one_process) >= 19
+    assert over_dds == in_one_process
 
 
 @pytest.mark.parametrize(
