@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 from dataclasses import replace
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from rsd_model.contracts import VehicleControl
 from rsd_model.control import FollowerParameters, TrajectoryFollower
-from rsd_model.geometry import bench2drive_rig
 from rsd_model.inference import PlannerRuntime
 from rsd_model.resources import config_path
 from rsd_ros.calibration import Calibration
@@ -29,6 +28,7 @@ from rsd_ros.conversions import NANOSECONDS, image_message, ns_to_stamp, odometr
 from rsd_ros.ego_history import EgoHistory
 from rsd_ros.plan_messages import trajectory_points
 from rsd_ros.planner_parameters import PLANNER_PARAMETERS
+from rsd_ros.planner_runtime import load_runtime
 from rsd_ros.planning_cycle import PlanningCycle, StopRules
 from rsd_ros.sensor_inputs import InputLimits, SensorInputs
 from rsd_ros.world_messages import (
@@ -53,18 +53,17 @@ def received(message: Any) -> Any:
 
 
 def drive_through_messages(
-    episode: Episode, weights: Path | None, size: tuple[int, int] = (400, 225), max_seconds: float = 0.0
+    episode: Episode, size: tuple[int, int] = (400, 225), max_seconds: float = 0.0, **parameters: object
 ) -> tuple[World, list[np.ndarray]]:
     """The world at the end of the drive, and each tick's trajectory (6, 2) m.
 
-    `weights`: None for random ones; `size` px of the images; `max_seconds` of driving, 0: to its end. torch's number of
-    threads decides about last bits: leave it at its default, as the planner node does.
+    `size` px of the images; `max_seconds` of driving, 0: to its end; `parameters` of the planner node. torch's number
+    of threads decides about last bits: leave it at its default, as that node does.
     """
     world = World(episode)
-    runtime = PlannerRuntime(weights)
-    runtime.warm_up(bench2drive_rig())
+    settings = SimpleNamespace(**{parameter.name: parameter.default for parameter in PLANNER_PARAMETERS} | parameters)
     renderer = Renderer(world.town, load_rig(config_path("carla/bench2drive_rig.json"), size))
-    policy = MessagePolicy(world, runtime, renderer)
+    policy = MessagePolicy(world, settings, load_runtime(settings), renderer)
     try:
         while not world.done and not 0.0 < max_seconds <= world.time:
             world.step(policy.act(world))
@@ -77,20 +76,17 @@ def drive_through_messages(
 class MessagePolicy:
     """Drives one world; `act` gives the command that `/rsd/control` would send."""
 
-    name = "student through messages"
-
-    def __init__(self, world: World, runtime: PlannerRuntime, renderer: Renderer) -> None:
+    def __init__(self, world: World, settings: SimpleNamespace, runtime: PlannerRuntime, renderer: Renderer) -> None:
+        """`settings`: the planner node's parameters."""
         self._renderer = renderer
-        self._settings = {parameter.name: parameter.default for parameter in PLANNER_PARAMETERS}
         self._plans: queue.Queue[Any] = queue.Queue()
         self.trajectories: list[np.ndarray] = []  # (6, 2) m each, of all ticks
-        self._inputs, self._odometry = self._planner_inputs(world), EgoHistory(timeout=1.0)
+        self._inputs, self._odometry = self._planner_inputs(world, settings), EgoHistory(timeout=1.0)
         info = received(vehicle_info_message(world.dynamics.parameters, ROLE))
         self._follower = TrajectoryFollower(replace(FollowerParameters(), max_wheel_angle=max_wheel_angle_of(info)))
-        given = self._settings
         rules = StopRules(
-            ROLE, given["camera_timeout"], given["plan_timeout"], given["stop_deceleration"],
-            given["stop_at_route_end"], given["emergency_brake"], given["stop_signs"],
+            ROLE, settings.camera_timeout, settings.plan_timeout, settings.stop_deceleration,
+            settings.stop_at_route_end, settings.emergency_brake, settings.stop_signs,
         )  # fmt: skip
         self._cycle = PlanningCycle(runtime, self._inputs, self, self, rules, now=lambda: 0)
         self._cycle.start()
@@ -131,8 +127,8 @@ class MessagePolicy:
 
     # --- wiring ------------------------------------------------------------------------------------
 
-    def _planner_inputs(self, world: World) -> SensorInputs:
-        given, rig, buffer = self._settings, self._renderer.rig, tf2_ros.Buffer()
+    def _planner_inputs(self, world: World, settings: SimpleNamespace) -> SensorInputs:
+        rig, buffer = self._renderer.rig, tf2_ros.Buffer()
         for camera, mount in enumerate(rig.cam_to_base):
             buffer.set_transform(transform_message(mount, ROLE, self._frame(camera), Time()), "world")
 
@@ -140,11 +136,11 @@ class MessagePolicy:
             return transform_matrix(buffer.lookup_transform(ROLE, frame, Time()).transform, frame)
 
         inputs = SensorInputs(
-            given["cameras"],
-            DeadlineSynchronizer(len(rig.names), PATIENCE, given["sync_tolerance"]),
-            Calibration(given["cameras"], mount_of),
-            EgoHistory(given["odometry_timeout"]),
-            InputLimits(given["min_valid_cameras"], given["max_image_age"], PATIENCE, True, MAP_FRAME),
+            settings.cameras,
+            DeadlineSynchronizer(len(rig.names), PATIENCE, settings.sync_tolerance),
+            Calibration(settings.cameras, mount_of),
+            EgoHistory(settings.odometry_timeout),
+            InputLimits(settings.min_valid_cameras, settings.max_image_age, PATIENCE, True, MAP_FRAME),
             now=lambda: 0,
         )
         for camera in range(len(rig.names)):

@@ -56,7 +56,7 @@ def drive_over_dds(episode: Episode, weights: Path, folder: Path) -> dict[str, A
 
 def score_through_messages(episode: Episode, weights: Path) -> float:
     """Driving score of the nodes' code in one process."""
-    return score_episode(drive_through_messages(episode, weights)[0].record()).driving_score
+    return score_episode(drive_through_messages(episode, weights=str(weights))[0].record()).driving_score
 
 
 def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
